@@ -1,0 +1,112 @@
+"""What flows through the house: sequences of token ids, and batches of tensors with their layout.
+
+`Sequences` (numpy) is what data gives: ragged token ids and per-sequence fields. `Batch` (torch) is
+what a model takes. `Layout` alone says what is padding and what is packed.
+
+Legend: T tokens in the flat stream (padding included), S sequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.types import Device
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Ragged sequences of token ids, one after another in a flat array.
+
+    tokens: (sum of lengths,) integer ids, special tokens included where the source adds them.
+    lengths: (S,) number of tokens of each sequence.
+    index: (S,) the sample number of each sequence in its source; seeds and reports refer to it.
+    fields: further arrays whose first axis is S (labels), keyed by name.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    index: np.ndarray
+    fields: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """(S,) offset of the first token of each sequence in `tokens`."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def take(self, chosen: np.ndarray) -> Sequences:
+        """The chosen sequences, in the order given."""
+        lengths = self.lengths[chosen]
+        return Sequences(
+            self.tokens[ragged_index(self.starts[chosen], lengths)],
+            lengths,
+            self.index[chosen],
+            {name: values[chosen] for name, values in self.fields.items()},
+        )
+
+
+def ragged_index(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Indices start, start+1, ... of every run, one run after another: (sum of lengths,)."""
+    total = int(lengths.sum())
+    ends = np.cumsum(lengths)
+    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each token of a flat stream belongs.
+
+    The stream is blocks of equal-width rows laid one after another, so that a block viewed as
+    (rows, width) needs no copy. A row holds one sequence (padded) or several (packed).
+
+    lengths: (S,) tokens of each sequence.
+    positions: (T,) position of each token within its own sequence; 0 for padding.
+    sequence: (T,) which sequence each token belongs to; -1 for padding.
+    first: (S,) index in the stream of each sequence's first token.
+    rows: ((count, width), ...) the blocks; their areas add up to T.
+    packed: whether some row holds more than one sequence.
+    """
+
+    lengths: Tensor
+    positions: Tensor
+    sequence: Tensor
+    first: Tensor
+    rows: tuple[tuple[int, int], ...]
+    packed: bool
+
+    def to(self, device: Device) -> Layout:
+        """The same layout on another device."""
+        moved = (t.to(device) for t in (self.lengths, self.positions, self.sequence, self.first))
+        return Layout(*moved, rows=self.rows, packed=self.packed)
+
+
+@dataclass
+class Batch:
+    """One task's tensors for one step.
+
+    inputs: "tokens" (T,), optionally "segments" (T,), ...
+    layout: keyed like the stream it describes ("tokens").
+    targets: what the objective predicts, e.g. "positions" (N,) into the stream and "labels" (N,).
+    task: the objective or task that made it; its heads live in `Learner`.
+    """
+
+    inputs: dict[str, Tensor]
+    layout: dict[str, Layout]
+    targets: dict[str, Tensor]
+    task: str = ""
+
+    def to(self, device: Device) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            {name: t.to(device) for name, t in self.inputs.items()},
+            {name: layout.to(device) for name, layout in self.layout.items()},
+            {name: t.to(device) for name, t in self.targets.items()},
+            self.task,
+        )
