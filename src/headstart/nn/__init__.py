@@ -1,0 +1,19 @@
+"""The one Transformer: tensors in, tensors out. No files, no text, no loss, no labels."""
+
+from headstart.nn.adapt import LoRALinear, add_lora, merge_lora
+from headstart.nn.config import TransformerConfig
+from headstart.nn.embed import Embedding
+from headstart.nn.init import initialise
+from headstart.nn.norm import Norm
+from headstart.nn.stack import Transformer
+
+__all__ = [
+    "Embedding",
+    "LoRALinear",
+    "Norm",
+    "Transformer",
+    "TransformerConfig",
+    "add_lora",
+    "initialise",
+    "merge_lora",
+]

@@ -1,0 +1,49 @@
+"""A family's network: token embedding and Transformer stack, without any head.
+
+Comes in: a `Batch` (token ids and their layout). Goes out: hidden states of the flat stream.
+It knows no loss, no label and no file.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from headstart.batch import Batch
+from headstart.nn import Embedding, Transformer, TransformerConfig, initialise
+
+
+class Model(nn.Module):
+    """Embedding and stack of one family.
+
+    family: the family's name; arrangement: "encoder" (sees both sides) or "decoder" (causal).
+    """
+
+    def __init__(self, config: TransformerConfig, *, family: str):
+        super().__init__()
+        self.config = config
+        self.family = family
+        self.embed = Embedding(config)
+        self.stack = Transformer(config)
+
+    @property
+    def arrangement(self) -> str:
+        """What objectives may ask for in `needs`."""
+        return "decoder" if self.config.causal else "encoder"
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Last hidden states (T, hidden) of the batch's "tokens" stream."""
+        return self.hidden_states(batch)[-1]
+
+    def hidden_states(self, batch: Batch) -> list[Tensor]:
+        """States after the embedding and after each block, each (T, hidden)."""
+        layout = batch.layout["tokens"]
+        x = self.embed(batch.inputs["tokens"], layout, batch.inputs.get("segments"))
+        return self.stack.hidden_states(x, layout)
+
+
+def build_model(config: TransformerConfig, *, family: str, seed: int = 0) -> Model:
+    """A model with fresh weights; the same seed gives the same weights."""
+    model = Model(config, family=family)
+    initialise(model, generator=torch.Generator().manual_seed(seed))
+    return model

@@ -1,0 +1,39 @@
+"""One layer: attention and MLP on a residual stream, normalised before or after."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.nn.attention import Attention
+from headstart.nn.config import TransformerConfig
+from headstart.nn.mask import RowMask
+from headstart.nn.mlp import MLP
+from headstart.nn.norm import Norm
+from headstart.nn.position import Rotation
+
+
+class Block(nn.Module):
+    """A Transformer layer; pre- and post-norm are the same parts in another order."""
+
+    def __init__(self, config: TransformerConfig, *, layer: int):
+        super().__init__()
+        self.pre = config.norm_order == "pre"
+        self.dropout = config.dropout
+        skip = self.pre and layer == 0 and not config.first_norm
+        self.attention = Attention(config)
+        self.attention_norm = nn.Identity() if skip else Norm(config)
+        self.mlp = MLP(config)
+        self.mlp_norm = Norm(config)
+
+    def forward(self, x: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None) -> Tensor:
+        """x: (T, hidden). Returns the same shape."""
+        if self.pre:
+            x = x + self._drop(self.attention(self.attention_norm(x), masks, turn))
+            return x + self._drop(self.mlp(self.mlp_norm(x)))
+        x = self.attention_norm(x + self._drop(self.attention(x, masks, turn)))
+        out: Tensor = self.mlp_norm(x + self._drop(self.mlp(x)))
+        return out
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x

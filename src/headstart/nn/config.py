@@ -1,0 +1,81 @@
+"""One description of one Transformer. A family is a value of this, never a class of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from headstart.errors import InputError
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Shape and kind of a Transformer stack with its token embedding.
+
+    hidden_size, num_layers, num_heads, intermediate_size, vocab_size: the usual sizes.
+    max_positions: longest sequence (tokens) that the positions can express.
+    norm, norm_order, norm_eps, norm_bias: LayerNorm or RMSNorm; before (pre) or after (post) each
+        residual branch (Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture").
+    position: learned table, fixed sinusoids (Vaswani et al. 2017, 3.5) or rotary (Su et al. 2021).
+    position_offset: rows of the learned table that come before position 0 (RoBERTa: 2).
+    segments: number of segment (token type) embeddings; 0 for none.
+    embedding_norm: whether the sum of embeddings is normalised; first_norm: whether a pre-norm
+        stack normalises again before its first attention (ModernBERT does not).
+    final_norm: whether a pre-norm stack ends with a norm.
+    gated: whether the MLP multiplies by a gate (Shazeer 2020, "GLU Variants").
+    bias: whether attention and MLP projections have biases.
+    causal: whether a token sees only itself and what came before.
+    window: width of local attention (tokens, both sides together) in the layers that are not
+        global; every `global_every`-th layer, the first included, is global.
+    dropout: on embeddings and residual branches; attention_dropout: on attention weights.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    max_positions: int = 512
+    norm: Literal["layer", "rms"] = "layer"
+    norm_order: Literal["pre", "post"] = "pre"
+    norm_eps: float = 1e-5
+    norm_bias: bool = True
+    position: Literal["learned", "sinusoidal", "rotary"] = "rotary"
+    position_offset: int = 0
+    rope_theta: float = 10_000.0
+    local_rope_theta: float = 10_000.0
+    segments: int = 0
+    embedding_norm: bool = False
+    first_norm: bool = True
+    final_norm: bool = True
+    activation: Activation = "gelu"
+    gated: bool = False
+    bias: bool = True
+    causal: bool = False
+    window: int | None = None
+    global_every: int = 1
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_heads:
+            raise InputError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}: "
+                "choose sizes that divide"
+            )
+        if self.position == "rotary" and self.head_dim % 2:
+            raise InputError(
+                f"rotary positions need an even head size, but hidden_size {self.hidden_size} / "
+                f"num_heads {self.num_heads} = {self.head_dim}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    def is_global(self, layer: int) -> bool:
+        """Whether the layer attends to the whole sequence."""
+        return self.window is None or layer % self.global_every == 0

@@ -1,0 +1,46 @@
+"""Token ids to vectors: token, position and segment tables, added and perhaps normalised."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.batch import Layout
+from headstart.nn.config import TransformerConfig
+from headstart.nn.norm import Norm
+from headstart.nn.position import sinusoids
+
+
+class Embedding(nn.Module):
+    """The sum of a token's embeddings.
+
+    Source: Devlin et al. 2019, figure 2 (token + segment + position).
+    """
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.tokens = nn.Embedding(config.vocab_size, width)
+        self.offset = config.position_offset
+        rows = config.max_positions + config.position_offset
+        self.positions = nn.Embedding(rows, width) if config.position == "learned" else None
+        self.fixed: Tensor | None
+        table = sinusoids(config.max_positions, width) if config.position == "sinusoidal" else None
+        self.register_buffer("fixed", table, persistent=False)
+        self.segments = nn.Embedding(config.segments, width) if config.segments else None
+        self.norm = Norm(config) if config.embedding_norm else None
+        self.dropout = config.dropout
+
+    def forward(self, tokens: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
+        """tokens, segments: (T,) ids; without segments all are of segment 0. Returns (T, hidden)."""
+        x = self.tokens(tokens)
+        if self.positions is not None:
+            x = x + self.positions(layout.positions + self.offset)
+        if self.fixed is not None:
+            x = x + self.fixed[layout.positions].to(x.dtype)
+        if self.segments is not None:
+            x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
+        if self.norm is not None:
+            x = self.norm(x)
+        return F.dropout(x, self.dropout, self.training) if self.dropout else torch.as_tensor(x)

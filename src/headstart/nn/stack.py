@@ -1,0 +1,51 @@
+"""The one Transformer: (T, hidden) in and out, for every family, as encoder or decoder.
+
+A cache for decoding will be one more argument of `forward`, made and kept by the caller.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from headstart.batch import Layout
+from headstart.nn.block import Block
+from headstart.nn.config import TransformerConfig
+from headstart.nn.mask import row_masks
+from headstart.nn.norm import Norm
+from headstart.nn.position import rotation
+
+
+class Transformer(nn.Module):
+    """A stack of blocks over a flat stream of tokens."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(Block(config, layer=n) for n in range(config.num_layers))
+        ends = config.norm_order == "pre" and config.final_norm
+        self.norm = Norm(config) if ends else None
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """x: (T, hidden). Returns the last hidden states, (T, hidden)."""
+        return self.hidden_states(x, layout)[-1]
+
+    def hidden_states(self, x: Tensor, layout: Layout) -> list[Tensor]:
+        """The states after the embedding and after each block; the last one is normalised."""
+        config = self.config
+        full = row_masks(layout, causal=config.causal, window=None, dtype=x.dtype)
+        local = full
+        if config.window is not None:
+            local = row_masks(layout, causal=config.causal, window=config.window, dtype=x.dtype)
+        turn = near = None
+        if config.position == "rotary":
+            position, width = layout.positions, config.head_dim
+            turn = near = rotation(position, width, theta=config.rope_theta, dtype=x.dtype)
+            if config.window is not None and config.local_rope_theta != config.rope_theta:
+                near = rotation(position, width, theta=config.local_rope_theta, dtype=x.dtype)
+        states = [x]
+        for layer, block in enumerate(self.blocks):
+            wide = config.is_global(layer)
+            states.append(block(states[-1], full if wide else local, turn if wide else near))
+        if self.norm is not None:
+            states[-1] = self.norm(states[-1])
+        return states
