@@ -1,12 +1,13 @@
 """Heads: what stands on a model's hidden states for an objective or a task.
 
 Each takes hidden states of chosen tokens (or one vector a sequence) and gives scores. Which parts a
-family's head has is said by a `HeadStyle`, so that no family needs a head of its own.
+family's head has is said by a `HeadStyle`. `make_head` is the way to a new one. The key of
+a head in a dict of heads is its kind, and files are written and read under these kinds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -14,31 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.batch import Layout
-from headstart.nn import Norm, TransformerConfig
-from headstart.nn.config import Activation
+from headstart.families.model import Model
+from headstart.families.style import HeadStyle, Pooling
+from headstart.nn import Norm, TransformerConfig, initialise
 from headstart.nn.mlp import ACTIVATIONS
 
-Pooling = Literal["first", "mean", "last"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadStyle:
-    """How a family builds its heads.
-
-    transform_bias, transform_norm: of the dense layer before the masked-LM decoder.
-    activation: of that dense layer. decoder_bias: of the tied decoder.
-    pooling: which vector stands for a sequence. pool_activation: of the dense layer between it and
-    the classifier; None for no such layer; pool_bias, pool_norm belong to that layer.
-    """
-
-    activation: Activation = "gelu"
-    transform_bias: bool = True
-    decoder_bias: bool = True
-    pooling: Pooling = "first"
-    pool_activation: Literal["tanh", "gelu"] | None = "tanh"
-    pool_bias: bool = True
-    pool_norm: bool = False
-    classifier_bias: bool = True
+HeadKind = Literal["masked", "next_sentence", "sequence", "causal", "pooler"]
 
 
 class MaskedLanguageHead(nn.Module):
@@ -60,6 +42,14 @@ class MaskedLanguageHead(nn.Module):
         return F.linear(self.norm(self.activation(self.dense(hidden))), table, self.bias)
 
 
+class CausalLanguageHead(nn.Module):
+    """Scores for the next token with the token table itself as decoder: no weights of its own."""
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """hidden: (N, hidden) of the chosen tokens; table: (vocab, hidden). Returns (N, vocab)."""
+        return F.linear(hidden, table)
+
+
 class Pooler(nn.Module):
     """One vector a sequence: first token, last token or mean, then perhaps a dense layer."""
 
@@ -67,8 +57,9 @@ class Pooler(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.pooling = style.pooling
-        self.activation = style.pool_activation
-        dense = style.pool_activation is not None
+        kind = style.pool_activation
+        self.activation = torch.tanh if kind is None or kind == "tanh" else ACTIVATIONS[kind]
+        dense = kind is not None
         self.dense = nn.Linear(width, width, bias=style.pool_bias) if dense else None
         self.norm = Norm(config) if style.pool_norm else None
 
@@ -76,8 +67,7 @@ class Pooler(nn.Module):
         """hidden: (T, hidden). Returns (S, hidden)."""
         x = pool(hidden, layout, self.pooling)
         if self.dense is not None:
-            x = self.dense(x)
-            x = torch.tanh(x) if self.activation == "tanh" else F.gelu(x)
+            x = self.activation(self.dense(x))
         return x if self.norm is None else self.norm(x)
 
 
@@ -95,6 +85,53 @@ class SequenceHead(nn.Module):
         x = F.dropout(self.pooler(hidden, layout), self.dropout, self.training)
         scores: Tensor = self.classifier(x)
         return scores
+
+
+Head = MaskedLanguageHead | CausalLanguageHead | SequenceHead | Pooler
+
+
+def make_head(
+    model: Model,
+    kind: HeadKind,
+    *,
+    outputs: int = 2,
+    start: Mapping[str, nn.Module] | None = None,
+    seed: int = 0,
+) -> Head:
+    """A new head for a model, in the model's family style and dtype.
+
+    kind: "masked" (scores over the vocabulary of masked tokens), "causal" (of the next token),
+        "next_sentence" and "sequence" (scores of a whole sequence), "pooler" (its vector).
+    outputs: scores of a "sequence" head; "next_sentence" always has 2.
+    start: heads of the checkpoint the model came from; a pooler among them, which learned in
+        pretraining, is copied into the new head.
+    """
+    config, style = model.config, model.style
+    head: Head
+    if kind == "masked":
+        head = MaskedLanguageHead(config, style)
+    elif kind == "causal":
+        head = CausalLanguageHead()
+    elif kind == "pooler":
+        head = Pooler(config, style)
+    else:
+        head = SequenceHead(config, style, outputs=2 if kind == "next_sentence" else outputs)
+    initialise(head, generator=torch.Generator().manual_seed(seed))
+    learned = find_pooler(start or {})
+    if isinstance(head, SequenceHead | Pooler) and learned is not None:
+        mine = head.pooler if isinstance(head, SequenceHead) else head
+        mine.load_state_dict(learned.state_dict())
+    return head.to(model.embed.tokens.weight.dtype)
+
+
+def find_pooler(heads: Mapping[str, nn.Module]) -> Pooler | None:
+    """The pooler that some head of these brings along, if any."""
+    for head in heads.values():
+        if isinstance(head, Pooler):
+            return head
+        if isinstance(head, SequenceHead):
+            return head.pooler
+    return None
 
 
 def pool(hidden: Tensor, layout: Layout, pooling: Pooling) -> Tensor:

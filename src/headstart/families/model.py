@@ -10,19 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from headstart.batch import Batch
+from headstart.families.style import HeadStyle
 from headstart.nn import Embedding, Transformer, TransformerConfig, initialise
 
 
 class Model(nn.Module):
     """Embedding and stack of one family.
 
-    family: the family's name; arrangement: "encoder" (sees both sides) or "decoder" (causal).
+    family: the family's name; style: how its heads are built; arrangement: "encoder" (sees both
+    sides) or "decoder" (causal).
     """
 
-    def __init__(self, config: TransformerConfig, *, family: str):
+    def __init__(self, config: TransformerConfig, *, family: str, style: HeadStyle):
         super().__init__()
         self.config = config
         self.family = family
+        self.style = style
         self.embed = Embedding(config)
         self.stack = Transformer(config)
 
@@ -42,8 +45,10 @@ class Model(nn.Module):
         return self.stack.hidden_states(x, layout)
 
 
-def build_model(config: TransformerConfig, *, family: str, seed: int = 0) -> Model:
+def build_model(
+    config: TransformerConfig, *, family: str, style: HeadStyle | None = None, seed: int = 0
+) -> Model:
     """A model with fresh weights; the same seed gives the same weights."""
-    model = Model(config, family=family)
+    model = Model(config, family=family, style=style or HeadStyle())
     initialise(model, generator=torch.Generator().manual_seed(seed))
     return model

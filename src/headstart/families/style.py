@@ -1,0 +1,31 @@
+"""How a family builds its heads: a value, so that no family needs a head class of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from headstart.nn.config import Activation
+
+Pooling = Literal["first", "mean", "last"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadStyle:
+    """Which parts a family's heads have.
+
+    activation, transform_bias: of the dense layer before the masked-LM decoder.
+    decoder_bias: of the tied decoder.
+    pooling: which vector stands for a sequence. pool_activation: of the dense layer between it and
+    the classifier; None for no such layer; pool_bias, pool_norm belong to that layer.
+    classifier_bias: of the last linear of a sequence head.
+    """
+
+    activation: Activation = "gelu"
+    transform_bias: bool = True
+    decoder_bias: bool = True
+    pooling: Pooling = "first"
+    pool_activation: Activation | Literal["tanh"] | None = "tanh"
+    pool_bias: bool = True
+    pool_norm: bool = False
+    classifier_bias: bool = True
