@@ -1,0 +1,1 @@
+"""Raw files to examples to batches. Knows no model."""
