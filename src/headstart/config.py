@@ -142,7 +142,7 @@ class OptimizerSettings(Settings):
     lr: float = setting(
         2e-3, "Peak learning rate of AdamW.", unit="per step", source="own trial", gt=0, le=1
     )
-    matrix_lr: float = setting(
+    muon_lr: float = setting(
         0.02, "Peak learning rate of Muon.", unit="per step", source="Jordan 2024", gt=0, le=1
     )
     weight_decay: float = setting(
@@ -153,21 +153,13 @@ class OptimizerSettings(Settings):
         ge=0,
         le=10,
     )
-    betas: tuple[float, float] = setting(
-        (0.9, 0.98), "AdamW's memory of gradients and squares.", source="Liu et al. 2019"
+    beta1: float = setting(
+        0.9, "AdamW's memory of gradients.", source="Kingma & Ba 2015", ge=0, lt=1
     )
-    clip: float = setting(
+    beta2: float = setting(0.98, "AdamW's memory of squares.", source="Liu et al. 2019", ge=0, lt=1)
+    clip_norm: float = setting(
         1.0, "Largest gradient norm; larger ones are scaled down.", unit="norm", gt=0
     )
-
-    @model_validator(mode="after")
-    def _betas_below_one(self) -> Self:
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(
-                f"optimizer.betas {list(self.betas)} must both be at least 0 and below 1: "
-                "write optimizer.betas: [0.9, 0.98]"
-            )
-        return self
 
 
 class ScheduleSettings(Settings):
@@ -283,6 +275,18 @@ class TransferSettings(Settings):
         return self.METHOD_LR[method] if self.lr is None else self.lr
 
 
+class MachineSettings(Settings):
+    """Where and how precisely it is computed."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "auto", "The best there is, or this one."
+    )
+    precision: Literal["auto", "bf16", "fp32"] = setting(
+        "auto", "bf16 where the processor computes in it, or this one.", source="own measurement"
+    )
+    threads: int | None = setting(None, "CPU threads; null: all cores.", ge=1, le=4096)
+
+
 class PretrainSettings(Settings):
     """Everything `headstart pretrain` can be told."""
 
@@ -308,11 +312,13 @@ class PretrainSettings(Settings):
         description="How much work.",
         json_schema_extra={"unit": "time, steps, tokens or epochs", "source": "a first success"},
     )
-    save_every_s: float = setting(
-        300.0, "Time between checkpoints.", unit="seconds", source="at most 5 min lost", gt=0
+    save_minutes: float = setting(
+        5.0, "Longest time between checkpoints.", unit="minutes", source="work lost by a kill", gt=0
     )
     keep: int = setting(2, "Checkpoints kept.", ge=1, le=1000)
-    threads: int | None = setting(None, "CPU threads; null: all cores.", ge=1, le=4096)
+    machine: MachineSettings = Field(
+        default_factory=MachineSettings, description="Where it is computed."
+    )
     seed: int = setting(0, "Seed of weights, order and masks.", ge=0, lt=2**63)
     out: str | None = setting(None, "Run folder; null: runs/ with a name from the data.", path=True)
 
@@ -341,7 +347,9 @@ class FinetuneSettings(Settings):
         default_factory=lambda: ScheduleSettings(warmup=0.1, decay=0.9),
         description="Learning rate over the run.",
     )
-    threads: int | None = setting(None, "CPU threads; null: all cores.", ge=1, le=4096)
+    machine: MachineSettings = Field(
+        default_factory=MachineSettings, description="Where it is computed."
+    )
     seed: int = setting(0, "First seed; repeats count up from it.", ge=0, lt=2**63)
     out: str | None = setting(None, "Run folder; null: runs/ with a name from the data.", path=True)
 
@@ -396,7 +404,9 @@ class ReportSettings(Settings):
         description="Time for everything: pretraining and all arms.",
         json_schema_extra={"unit": "time", "source": "a first success"},
     )
-    threads: int | None = setting(None, "CPU threads; null: all cores.", ge=1, le=4096)
+    machine: MachineSettings = Field(
+        default_factory=MachineSettings, description="Where it is computed."
+    )
     seed: int = setting(0, "First seed; repeats count up from it.", ge=0, lt=2**63)
     out: str | None = setting(None, "Run folder; null: runs/ with a name from the data.", path=True)
 

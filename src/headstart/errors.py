@@ -36,7 +36,7 @@ class NumericError(HeadstartError):
 
 
 class Interrupted(HeadstartError):
-    """A signal stopped the work; everything up to now is saved and the message says how to go on."""
+    """A signal stopped the work; all is saved and the message says how to go on."""
 
     exit_code = 130
 

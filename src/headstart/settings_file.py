@@ -37,7 +37,7 @@ OTHER_NAMES = {
     "mlm_probability": "objective.rate",
     "mask_rate": "objective.rate",
     "warmup_ratio": "schedule.warmup",
-    "max_grad_norm": "optimizer.clip",
+    "max_grad_norm": "optimizer.clip_norm",
     "output_dir": "out",
     "num_train_epochs": "transfer.epochs",
     "label_column": "data.label",
@@ -107,7 +107,7 @@ def to_yaml(settings: Settings) -> str:
 
 def settings_digest(settings: Settings) -> str:
     """SHA-256 of all settings that matter to the numbers: equal digests, equal work."""
-    tree = json.loads(settings.model_dump_json(exclude={"out", "keep", "save_every_s"}))
+    tree = json.loads(settings.model_dump_json(exclude={"out", "keep", "save_minutes"}))
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

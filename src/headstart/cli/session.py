@@ -1,0 +1,69 @@
+"""One command's dealings with the person: language, live progress, the result, the next command.
+
+Results go to stdout, everything else to stderr. `--json` leaves exactly one JSON object on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from headstart.cli.progress import Bars, Lines, listener
+from headstart.errors import InputError
+from headstart.recipes.results import Json, Result, to_json
+from headstart.words import WORDS, Lang, in_language, language_of, say
+
+
+class Session:
+    """How one command speaks. lang: None takes the environment's language."""
+
+    def __init__(self, *, lang: Lang | None, as_json: bool):
+        self.lang: Lang = lang or language_of()
+        self.as_json = as_json
+        self.events: Bars | Lines = listener(self.lang, plain=as_json)
+
+    def finish(self, result: object) -> None:
+        """Show a result: facts and next commands, or one JSON object."""
+        assert isinstance(result, Result), f"{type(result).__name__} is not a Result"
+        if self.as_json:
+            self.write_json(result.record())
+            return
+        facts = [(_label(name, self.lang), value) for name, value in result.facts()]
+        margin = max((_width(name) for name, _ in facts), default=0)
+        for name, value in facts:
+            self.write(f"{name}{' ' * (margin - _width(name))}  {in_language(value, self.lang)}")
+        self.suggest(result.next_commands())
+
+    def suggest(self, commands: Sequence[str]) -> None:
+        """What to type now."""
+        for command in commands:
+            self.write(f"\n{in_language(say('next'), self.lang)}: {command}")
+
+    def write_json(self, record: object) -> None:
+        """One JSON object on stdout."""
+        value: Json = to_json(record)
+        self.write(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+    def say(self, key: str, **values: object) -> None:
+        """One sentence of `words` on stdout."""
+        self.write(in_language(say(key, **values), self.lang))
+
+    def write(self, line: str) -> None:
+        """One line on stdout."""
+        sys.stdout.write(line + "\n")
+
+
+def demand(paths: Sequence[str], *, what: str, example: str) -> None:
+    """Raise InputError where nothing was given to work on."""
+    if not paths:
+        raise InputError(f"no {what} given. For example: {example}")
+
+
+def _label(name: str, lang: Lang) -> str:
+    return in_language(say(name), lang) if name in WORDS and "{" not in WORDS[name][0] else name
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: wide characters take two."""
+    return sum(2 if "\u2e80" <= character <= "\uffef" else 1 for character in text)

@@ -1,0 +1,115 @@
+"""The verbs that use what was trained, and look at data and machine. Each calls its recipe."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from headstart import recipes
+from headstart.cli import options as o
+from headstart.cli.session import Session, demand
+from headstart.errors import HeadstartError, InputError
+
+
+def evaluate(
+    model: o.ModelArgument,
+    data: o.Labels = None,
+    text: o.Text = None,
+    label: o.Label = None,
+    as_json: o.AsJson = False,
+    lang: o.Lang = None,
+) -> None:
+    """Score a fine-tuned model on a labelled file.
+
+    Example: headstart evaluate runs/task test.csv
+    """
+    session = Session(lang=o.chosen(lang), as_json=as_json)
+    demand(data or (), what="labelled file", example="headstart evaluate runs/task test.csv")
+    paths = [Path(name) for name in data or ()]
+    with session.events as events:
+        result = recipes.evaluate(model, paths, text=text, label=label, events=events)
+    session.finish(result)
+
+
+def predict(
+    model: o.ModelArgument,
+    inputs: o.Inputs = None,
+    text: o.Text = None,
+    as_json: o.AsJson = False,
+    lang: o.Lang = None,
+) -> None:
+    """Answer for new texts with a fine-tuned model.
+
+    Example: headstart predict runs/task "is my card on its way?"
+    """
+    session = Session(lang=o.chosen(lang), as_json=as_json)
+    demand(inputs or (), what="input", example='headstart predict runs/task "some text"')
+    given: list[str] = []
+    for item in inputs or ():
+        given += [line.rstrip("\n") for line in sys.stdin] if item == "-" else [item]
+    with session.events as events:
+        result = recipes.predict(model, given, text=text, events=events)
+    session.finish(result)
+
+
+def compare(
+    first: o.ModelArgument,
+    second: o.ModelArgument,
+    data: o.Test = None,
+    as_json: o.AsJson = False,
+    lang: o.Lang = None,
+) -> None:
+    """Compare two runs on the same examples, with an interval for the difference.
+
+    Example: headstart compare runs/a runs/b
+    """
+    session = Session(lang=o.chosen(lang), as_json=as_json)
+    with session.events as events:
+        result = recipes.compare(first, second, test=data, events=events)
+    session.finish(result)
+
+
+def check(
+    data: o.Paths,
+    text: o.Text = None,
+    label: o.Label = None,
+    test: o.Test = None,
+    as_json: o.AsJson = False,
+    lang: o.Lang = None,
+) -> None:
+    """Find every problem of your data in one pass, before any training.
+
+    Example: headstart check labels.csv --test test.csv
+    """
+    session = Session(lang=o.chosen(lang), as_json=as_json)
+    with session.events as events:
+        result = recipes.check(data, text=text, label=label, test=test, events=events)
+    session.finish(result)
+    if getattr(result, "rejected", 0):
+        raise Unusable
+
+
+def doctor(
+    measure: o.Measure = False,
+    as_json: o.AsJson = False,
+    lang: o.Lang = None,
+) -> None:
+    """Say what this machine and installation can do, and what to mend.
+
+    Example: headstart doctor --measure
+    """
+    session = Session(lang=o.chosen(lang), as_json=as_json)
+    result = recipes.doctor(measure=measure)
+    session.finish(result)
+    if getattr(result, "failures", 0):
+        raise NotReady
+
+
+class Unusable(InputError):
+    """The data holds records that cannot be used; the screen has shown them."""
+
+
+class NotReady(HeadstartError):
+    """The machine lacks something; the screen has shown it."""
+
+    exit_code = 3

@@ -1,0 +1,308 @@
+"""The verbs as Python functions with friendly keywords: each makes settings and calls its recipe.
+
+Defaults are those of the settings: a keyword left out is not given. Any further setting goes
+through `settings={"optimizer.lr": 3e-4}`, as `--set` does on the command line; `config="run.yaml"`
+repeats a run. Mistakes raise InputError with every problem in one message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart import recipes
+from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
+from headstart.errors import InputError
+from headstart.events import Events, Silent
+from headstart.recipes.demonstration import demo
+from headstart.recipes.machine import doctor
+from headstart.recipes.results import (
+    Comparison,
+    FinetuneResult,
+    Measured,
+    Prediction,
+    Predictions,
+    PretrainResult,
+    Result,
+)
+from headstart.settings_file import make_settings
+
+__all__ = [
+    "Fitted",
+    "check",
+    "compare",
+    "demo",
+    "doctor",
+    "evaluate",
+    "finetune",
+    "load",
+    "plan",
+    "predict",
+    "pretrain",
+    "report",
+]
+
+PathLike = str | os.PathLike[str]
+Data = PathLike | Sequence[PathLike]
+Start = PathLike | PretrainResult
+
+
+def pretrain(
+    data: Data = (),
+    *,
+    family: str | None = None,
+    size: str | None = None,
+    objective: str | None = None,
+    start: Start | None = None,
+    budget: str | None = None,
+    probe: PathLike | None = None,
+    text: str | None = None,
+    vocab_size: int | None = None,
+    max_length: int | None = None,
+    out: PathLike | None = None,
+    threads: int | None = None,
+    seed: int | None = None,
+    config: PathLike | None = None,
+    settings: Mapping[str, object] | None = None,
+    events: Events | None = None,
+) -> PretrainResult:
+    """Pretrain a transformer on unlabelled text; writes a run folder.
+
+    data: files and folders. start: what to go on from, nothing if not given.
+    budget: "30m", "2000 steps", ...
+    """
+    given = {
+        "data.paths": _names(data),
+        "data.text": text,
+        "data.vocab_size": vocab_size,
+        "data.max_length": max_length,
+        "model.family": family,
+        "model.size": size,
+        "objective.name": objective,
+        "start": _start(start),
+        "budget": budget,
+        "probe": _name(probe),
+        "out": _name(out),
+        "machine.threads": threads,
+        "seed": seed,
+        **(settings or {}),
+    }
+    made = make_settings(PretrainSettings, file=_path(config), given=given)
+    paths = _demand(made.data.paths, "text")
+    result = recipes.pretrain(paths, settings=made, events=events or Silent())
+    assert isinstance(result, PretrainResult)
+    return result
+
+
+def finetune(
+    data: Data = (),
+    *,
+    start: Start | None = None,
+    method: str | None = None,
+    kind: str | None = None,
+    test: PathLike | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    epochs: int | None = None,
+    seeds: int | None = None,
+    out: PathLike | None = None,
+    threads: int | None = None,
+    seed: int | None = None,
+    config: PathLike | None = None,
+    settings: Mapping[str, object] | None = None,
+    events: Events | None = None,
+) -> Fitted:
+    """Teach a pretrained model a labelled task; writes a run folder.
+
+    data: one labelled file. start: a run, a Hugging Face folder, or "hf:ID". kind: what labels
+    are: "classes", "multilabel", "number"; inferred if not given.
+    """
+    given = {
+        "data.paths": _names(data),
+        "data.text": text,
+        "data.label": label,
+        "data.kind": kind,
+        "start": _start(start),
+        "test": _name(test),
+        "transfer.method": method,
+        "transfer.epochs": epochs,
+        "transfer.seeds": seeds,
+        "out": _name(out),
+        "machine.threads": threads,
+        "seed": seed,
+        **(settings or {}),
+    }
+    made = make_settings(FinetuneSettings, file=_path(config), given=given)
+    paths = _demand(made.data.paths, "labelled file")
+    result = recipes.finetune(paths, start=made.start, settings=made, events=events or Silent())
+    assert isinstance(result, FinetuneResult)
+    return Fitted(str(result.folder), result)
+
+
+def report(
+    data: Data = (),
+    *,
+    corpus: Data = (),
+    start: Start | None = None,
+    public: PathLike | None = None,
+    test: PathLike | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    kind: str | None = None,
+    labels: Sequence[int | str] | None = None,
+    method: str | None = None,
+    family: str | None = None,
+    size: str | None = None,
+    objective: str | None = None,
+    seeds: int | None = None,
+    budget: str | None = None,
+    out: PathLike | None = None,
+    threads: int | None = None,
+    seed: int | None = None,
+    config: PathLike | None = None,
+    settings: Mapping[str, object] | None = None,
+    events: Events | None = None,
+) -> Result:
+    """Learn whether pretraining pays for a task, and from how many labels on.
+
+    data: one labelled file. corpus: unlabelled text to pretrain on, or start: a pretrained run.
+    labels: label counts of the curve, such as [50, 200, "all"].
+    """
+    given = {
+        "data.paths": _names(data),
+        "data.text": text,
+        "data.label": label,
+        "data.kind": kind,
+        "corpus": _names(corpus),
+        "start": _start(start),
+        "public": _name(public),
+        "test": _name(test),
+        "labels": [str(count) for count in labels] if labels else None,
+        "transfer.method": method,
+        "model.family": family,
+        "model.size": size,
+        "objective.name": objective,
+        "seeds": seeds,
+        "budget": budget,
+        "out": _name(out),
+        "machine.threads": threads,
+        "seed": seed,
+        **(settings or {}),
+    }
+    made = make_settings(ReportSettings, file=_path(config), given=given)
+    paths = _demand(made.data.paths, "labelled file")
+    _demand(made.corpus or (made.start or "")[:1], "corpus= or start=")
+    result = recipes.report(paths, settings=made, events=events or Silent())
+    assert isinstance(result, Result)
+    return result
+
+
+def evaluate(
+    model: Start, data: Data, *, text: str | None = None, label: str | None = None
+) -> Measured:
+    """Score a fine-tuned model on a labelled file, with a 95 % interval."""
+    paths = [Path(name) for name in _names(data) or ()]
+    result = recipes.evaluate(_start(model), paths, text=text, label=label, events=Silent())
+    assert isinstance(result, Measured)
+    return result
+
+
+def predict(
+    model: Start, inputs: str | Sequence[str], *, text: str | None = None
+) -> list[Prediction]:
+    """Answers of a fine-tuned model for texts, in their order."""
+    given = [inputs] if isinstance(inputs, str) else list(inputs)
+    result = recipes.predict(_start(model), given, text=text, events=Silent())
+    assert isinstance(result, Predictions)
+    return list(result.answers)
+
+
+def compare(first: Start, second: Start, *, test: PathLike | None = None) -> Comparison:
+    """Compare two runs on the same examples, with an interval for the difference."""
+    result = recipes.compare(_start(first), _start(second), test=_name(test), events=Silent())
+    assert isinstance(result, Comparison)
+    return result
+
+
+def check(
+    data: Data,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    test: PathLike | None = None,
+) -> Result:
+    """Every problem of files of text or of labelled examples, in one pass."""
+    result = recipes.check(_names(data) or [], text=text, label=label, test=_name(test))
+    assert isinstance(result, Result)
+    return result
+
+
+def plan(
+    data: Data = (),
+    *,
+    family: str | None = None,
+    size: str | None = None,
+    budget: str | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Result:
+    """Forecast a pretraining run: steps, passes, time, memory. Trains nothing."""
+    given = {
+        "data.paths": _names(data),
+        "model.family": family,
+        "model.size": size,
+        "budget": budget,
+        **(settings or {}),
+    }
+    made = make_settings(PretrainSettings, given=given)
+    result = recipes.plan(_demand(made.data.paths, "text"), settings=made)
+    assert isinstance(result, Result)
+    return result
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fine-tuned model by its folder. result: how it was made, where this process made it."""
+
+    folder: str
+    result: FinetuneResult | None = None
+
+    def evaluate(
+        self, data: Data, *, text: str | None = None, label: str | None = None
+    ) -> Measured:
+        """Score it on a labelled file."""
+        return evaluate(self.folder, data, text=text, label=label)
+
+    def predict(self, inputs: str | Sequence[str]) -> list[Prediction]:
+        """Answers for texts, in their order."""
+        return predict(self.folder, inputs)
+
+
+def load(model: Start) -> Fitted:
+    """A fine-tuned model from a run folder or a Hugging Face folder."""
+    return Fitted(_start(model) or "")
+
+
+def _names(data: Data) -> list[str] | None:
+    if isinstance(data, str | os.PathLike):
+        return [os.fspath(data)]
+    return [os.fspath(item) for item in data] or None
+
+
+def _name(path: PathLike | None) -> str | None:
+    return None if path is None else os.fspath(path)
+
+
+def _path(path: PathLike | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _start(start: Start | None) -> str | None:
+    return str(start.folder) if isinstance(start, PretrainResult) else _name(start)
+
+
+def _demand(names: Sequence[str], what: str) -> list[Path]:
+    if not names:
+        raise InputError(f"no {what} given: the first argument names files or folders")
+    return [Path(name) for name in names]

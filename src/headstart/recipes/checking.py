@@ -1,0 +1,70 @@
+"""`headstart check`: every problem of the data in one pass, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headstart.data.check import CheckReport, check_data
+from headstart.events import Events, Silent
+from headstart.recipes.results import Fact, Json, to_json
+from headstart.words import say
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What the data room found, in the form that every verb gives back."""
+
+    report: CheckReport
+
+    @property
+    def rejected(self) -> int:
+        """Rows that cannot be used."""
+        return self.report.rejected
+
+    def facts(self) -> Sequence[Fact]:
+        """The counts, then the first problems."""
+        found = self.report
+        lines: list[Fact] = [
+            (
+                "",
+                say(
+                    "check_counts",
+                    rows=found.rows,
+                    accepted=found.accepted,
+                    quarantined=found.quarantined,
+                    rejected=found.rejected,
+                ),
+            )
+        ]
+        lines += [("", str(problem)) for problem in found.problems[:SHOWN]]
+        left = len(found.problems) - SHOWN
+        return [*lines, ("", say("check_more", more=left))] if left > 0 else lines
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, for machines."""
+        json = to_json(self.report)
+        assert isinstance(json, Mapping), "a check report is a dataclass"
+        return json
+
+    def next_commands(self) -> Sequence[str]:
+        """Nothing to suggest."""
+        return []
+
+
+def check(
+    data: Sequence[str],
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    test: str | None = None,
+    events: Events | None = None,
+) -> CheckResult:
+    """Find all problems of files of text or of labelled examples."""
+    listener = events or Silent()
+    listener.progress("check", 0, 1)
+    found = check_data(list(data), text=text, label=label, test=test)
+    listener.progress("check", 1, 1)
+    return CheckResult(found)

@@ -1,0 +1,235 @@
+"""What the verbs give back. Plain values: a result can be printed, written as JSON, or looked into.
+
+Every result answers three questions alike: `facts` for people (keys of `words.WORDS` with values),
+`record` for machines, and `next_commands`, what one would type now.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from headstart.budget import format_seconds
+
+Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
+Fact = tuple[str, str]
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What the command line can show."""
+
+    def facts(self) -> Sequence[Fact]:
+        """Label (a key of `words.WORDS`, or plain text) and value, in reading order."""
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, as JSON values."""
+
+    def next_commands(self) -> Sequence[str]:
+        """Commands to type now."""
+
+
+def to_json(value: object) -> Json:
+    """Any result value as JSON: paths as text, numbers that are not finite as null."""
+    json: Json
+    match value:
+        case None | bool() | str():
+            json = value
+        case int() | float():
+            json = value if math.isfinite(value) else None
+        case Mapping():
+            json = {str(name): to_json(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            json = [to_json(item) for item in value]
+        case _ if dataclasses.is_dataclass(value):
+            json = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        case _ if hasattr(value, "tolist"):
+            json = to_json(value.tolist())
+        case _:
+            json = str(value)
+    return json
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """A finished pretraining run.
+
+    folder: the run folder; its `model/` opens anywhere. seconds: wall-clock time.
+    loss, held_out_loss: mean loss of the last steps, and on documents held out (nats a target).
+    """
+
+    folder: Path
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    held_out_loss: float
+
+    @property
+    def model(self) -> Path:
+        """The Hugging Face folder of the trained model."""
+        return self.folder / "model"
+
+    def facts(self) -> Sequence[Fact]:
+        """What happened, for people."""
+        return [
+            ("steps", f"{self.steps:,}"),
+            ("tokens", f"{self.tokens:,}"),
+            ("seconds", format_seconds(round(self.seconds))),
+            ("loss", f"{self.loss:.3f}"),
+            ("held_out_loss", f"{self.held_out_loss:.3f}"),
+            ("run_folder", str(self.folder)),
+            ("model_folder", str(self.model)),
+        ]
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, for machines."""
+        return _record(self)
+
+    def next_commands(self) -> Sequence[str]:
+        """Transfer the model, or ask whether it paid."""
+        run = shlex.quote(str(self.folder))
+        return [
+            f"headstart finetune labels.csv --from {run}",
+            f"headstart report labels.csv --from {run}",
+        ]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One score with its 95 % interval. metric: its name; rows: examples it was measured on."""
+
+    metric: str
+    score: float
+    low: float
+    high: float
+    rows: int
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def facts(self) -> Sequence[Fact]:
+        """The score, its interval, and each class."""
+        lines = [
+            (self.metric, f"{self.score:.4f}"),
+            ("interval", f"{self.low:.4f} - {self.high:.4f}"),
+            ("rows", f"{self.rows:,}"),
+        ]
+        lines += [(name, f"{value:.4f}") for name, value in self.others.items()]
+        return [*lines, *((f"  {name}", f"{v:.4f}") for name, v in self.per_class.items())]
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, for machines."""
+        return _record(self)
+
+    def next_commands(self) -> Sequence[str]:
+        """Nothing follows from a number alone."""
+        return []
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """A finished transfer: the model of the best seed, and the score over all seeds."""
+
+    folder: Path
+    method: str
+    measured: Measured
+    seeds: int
+    seconds: float
+
+    @property
+    def model(self) -> Path:
+        """The Hugging Face folder of the trained model."""
+        return self.folder / "model"
+
+    def facts(self) -> Sequence[Fact]:
+        """What was learnt and how well, for people."""
+        return [
+            ("method", self.method),
+            *self.measured.facts(),
+            ("seconds", format_seconds(round(self.seconds))),
+            ("model_folder", str(self.model)),
+        ]
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, for machines."""
+        return _record(self)
+
+    def next_commands(self) -> Sequence[str]:
+        """Measure it, or use it."""
+        run = shlex.quote(str(self.folder))
+        return [f"headstart evaluate {run} test.csv", f'headstart predict {run} "some text"']
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. share: the model's probability of the label; nothing for numbers."""
+
+    text: str
+    label: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers in the order of the inputs."""
+
+    answers: Sequence[Prediction]
+
+    def facts(self) -> Sequence[Fact]:
+        """Each text with its answer."""
+        return [
+            (answer.label if answer.share is None else f"{answer.label} {answer.share:.2f}", text)
+            for answer in self.answers
+            for text in (" ".join(answer.text.split())[:100],)
+        ]
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, for machines."""
+        return _record(self)
+
+    def next_commands(self) -> Sequence[str]:
+        """Nothing to suggest."""
+        return []
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same examples. difference: second minus first, with its 95 % interval."""
+
+    first: str
+    second: str
+    metric: str
+    first_score: float
+    second_score: float
+    difference: float
+    low: float
+    high: float
+    verdict: str
+
+    def facts(self) -> Sequence[Fact]:
+        """Both scores, the difference, and what it means."""
+        return [
+            (self.first, f"{self.metric} {self.first_score:.4f}"),
+            (self.second, f"{self.metric} {self.second_score:.4f}"),
+            ("difference", f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"),
+            ("verdict", self.verdict),
+        ]
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, for machines."""
+        return _record(self)
+
+    def next_commands(self) -> Sequence[str]:
+        """Nothing to suggest."""
+        return []
+
+
+def _record(result: object) -> Mapping[str, Json]:
+    json = to_json(result)
+    assert isinstance(json, Mapping), "results are dataclasses"
+    return json

@@ -1,0 +1,149 @@
+"""Every sentence the product says to a person, in English and Chinese, in one place.
+
+`say(key, ...)` gives a `Phrase`: an ordinary English string that still knows its key and values, so
+that the command line can turn it into the reader's language. Error messages are English only: they
+are searched for and reported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+Lang = Literal["en", "zh"]
+
+WORDS: dict[str, tuple[str, str]] = {
+    # plan
+    "plan_title": ("Plan", "计划"),
+    "plan_rows": (
+        "{accepted:,} texts read from {files:,} files "
+        "({set_aside:,} set aside, {rejected:,} rejected)",
+        "从 {files:,} 个文件读取 {accepted:,} 条文本"
+        "（搁置 {set_aside:,} 条，拒绝 {rejected:,} 条）",
+    ),
+    "plan_labels": (
+        "{rows:,} labelled examples, text column '{text}', label column '{label}', {classes}",
+        "{rows:,} 条标注样本，文本列“{text}”，标签列“{label}”，{classes}",
+    ),
+    "plan_model": (
+        "model {family}-{size}: {layers} layers x {hidden}, {parameters:.1f} M parameters, "
+        "vocabulary {vocabulary:,}",
+        "模型 {family}-{size}：{layers} 层 x {hidden}，{parameters:.1f} M 参数，"
+        "词表 {vocabulary:,}",
+    ),
+    "plan_steps": (
+        "about {steps:,} steps of {tokens:,} tokens, {epochs:.1f} passes over the corpus",
+        "约 {steps:,} 步，每步 {tokens:,} 个词元，遍历语料 {epochs:.1f} 遍",
+    ),
+    "plan_time": (
+        "about {time} at {speed:,.0f} tokens/s on {machine}",
+        "约 {time}，{machine} 上每秒 {speed:,.0f} 个词元",
+    ),
+    "plan_memory": (
+        "about {need:.1f} GiB of memory ({have:.1f} GiB free), {disk:.2f} GiB on disk",
+        "约需内存 {need:.1f} GiB（可用 {have:.1f} GiB），磁盘 {disk:.2f} GiB",
+    ),
+    "plan_budget": ("budget {budget}", "预算 {budget}"),
+    "plan_out": ("results go to {out}", "结果写入 {out}"),
+    "plan_short": (
+        "the corpus is seen {epochs:.0f} times: a smaller budget may do as well",
+        "语料将被遍历 {epochs:.0f} 遍：更小的预算或许就够了",
+    ),
+    "plan_few": (
+        "less than one pass over the corpus fits the budget: a larger budget would help",
+        "预算不足以遍历语料一遍：更大的预算会有帮助",
+    ),
+    # progress
+    "stage_read": ("reading", "读取"),
+    "stage_tokenize": ("tokenizing", "分词"),
+    "stage_pretrain": ("pretraining", "预训练"),
+    "stage_finetune": ("fine-tuning", "微调"),
+    "stage_arms": ("comparing arms", "比较各方案"),
+    "stage_evaluate": ("evaluating", "评估"),
+    "stage_predict": ("predicting", "预测"),
+    "stage_check": ("checking", "检查"),
+    "stage_save": ("saving", "保存"),
+    "left": ("{time} left", "剩余 {time}"),
+    # results
+    "run_folder": ("run", "运行目录"),
+    "model_folder": ("model", "模型"),
+    "report_page": ("report", "报告"),
+    "steps": ("steps", "步数"),
+    "tokens": ("tokens", "词元"),
+    "seconds": ("time", "用时"),
+    "loss": ("loss", "损失"),
+    "held_out_loss": ("held-out loss", "留出损失"),
+    "method": ("method", "方法"),
+    "metric": ("metric", "指标"),
+    "score": ("score", "得分"),
+    "interval": ("95% interval", "95% 区间"),
+    "rows": ("rows", "行数"),
+    "per_class": ("per class", "各类别"),
+    "difference": ("difference", "差值"),
+    "verdict": ("verdict", "结论"),
+    "next": ("next", "下一步"),
+    "yes": ("yes", "是"),
+    "no": ("no", "否"),
+    # check
+    "check_clean": ("no problems in {rows:,} rows", "{rows:,} 行中没有发现问题"),
+    "check_counts": (
+        "{rows:,} rows: {accepted:,} accepted, {quarantined:,} set aside, {rejected:,} rejected",
+        "共 {rows:,} 行：接受 {accepted:,}，搁置 {quarantined:,}，拒绝 {rejected:,}",
+    ),
+    "check_more": (
+        "... and {more:,} more (--json lists all)",
+        "……另有 {more:,} 处（--json 列出全部）",
+    ),
+    # doctor
+    "doctor_good": ("ready", "可以使用"),
+    "doctor_bad": ("{count} things need attention", "有 {count} 项需要处理"),
+    # endings
+    "interrupted": (
+        "Interrupted. The same command goes on where it stopped: {command}",
+        "已中断。运行同一命令即可从中断处继续：{command}",
+    ),
+    "our_fault": (
+        "this is a fault of headstart, not yours: {error}. "
+        "HEADSTART_DEBUG=1 before the command shows where; please report it.",
+        "这是 headstart 的缺陷，不是您的问题：{error}。"
+        "在命令前加 HEADSTART_DEBUG=1 可查看位置；请反馈给我们。",
+    ),
+}
+
+
+class Phrase(str):
+    """An English sentence that can also be said in another language."""
+
+    __slots__ = ("key", "values")
+    key: str
+    values: Mapping[str, object]
+
+    def __new__(cls, key: str, values: Mapping[str, object]) -> Phrase:
+        """The sentence `key` with `values` filled in."""
+        phrase = super().__new__(cls, WORDS[key][0].format_map(values))
+        phrase.key = key
+        phrase.values = values
+        return phrase
+
+
+def say(key: str, **values: object) -> Phrase:
+    """The phrase with its values filled in. Raises KeyError for an unknown key or value."""
+    return Phrase(key, values)
+
+
+def in_language(text: str, lang: Lang) -> str:
+    """The phrase in the language asked for; other text as it is."""
+    if lang == "zh" and isinstance(text, Phrase):
+        return WORDS[text.key][1].format_map(text.values)
+    return str(text)
+
+
+def language_of(environment: Mapping[str, str] | None = None) -> Lang:
+    """The language of LC_ALL, LC_MESSAGES or LANG, in that order; English if it is not Chinese."""
+    environment = os.environ if environment is None else environment
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        value = environment.get(name, "")
+        if value:
+            return "zh" if value.lower().startswith("zh") else "en"
+    return "en"
