@@ -1,0 +1,42 @@
+"""Families: Hugging Face's world and ours. One data sheet a family; loading, saving, heads."""
+
+from headstart.families import bert, gpt, modern, roberta
+from headstart.families.catalog import FAMILIES, find
+from headstart.families.family import Family
+from headstart.families.heads import (
+    CausalLanguageHead,
+    HeadKind,
+    MaskedLanguageHead,
+    Pooler,
+    SequenceHead,
+    make_head,
+    pool,
+)
+from headstart.families.load import Loaded, load_model, resolve
+from headstart.families.model import Model, build_model
+from headstart.families.save import save_model
+from headstart.families.style import HeadStyle
+
+__all__ = [
+    "FAMILIES",
+    "CausalLanguageHead",
+    "Family",
+    "HeadKind",
+    "HeadStyle",
+    "Loaded",
+    "MaskedLanguageHead",
+    "Model",
+    "Pooler",
+    "SequenceHead",
+    "bert",
+    "build_model",
+    "find",
+    "gpt",
+    "load_model",
+    "make_head",
+    "modern",
+    "pool",
+    "resolve",
+    "roberta",
+    "save_model",
+]

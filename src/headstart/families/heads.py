@@ -106,22 +106,26 @@ def make_head(
     start: heads of the checkpoint the model came from; a pooler among them, which learned in
         pretraining, is copied into the new head.
     """
-    config, style = model.config, model.style
-    head: Head
-    if kind == "masked":
-        head = MaskedLanguageHead(config, style)
-    elif kind == "causal":
-        head = CausalLanguageHead()
-    elif kind == "pooler":
-        head = Pooler(config, style)
-    else:
-        head = SequenceHead(config, style, outputs=2 if kind == "next_sentence" else outputs)
+    head = plain_head(model.config, model.style, kind, outputs=outputs)
     initialise(head, generator=torch.Generator().manual_seed(seed))
     learned = find_pooler(start or {})
     if isinstance(head, SequenceHead | Pooler) and learned is not None:
         mine = head.pooler if isinstance(head, SequenceHead) else head
         mine.load_state_dict(learned.state_dict())
     return head.to(model.embed.tokens.weight.dtype)
+
+
+def plain_head(
+    config: TransformerConfig, style: HeadStyle, kind: HeadKind, *, outputs: int = 2
+) -> Head:
+    """A head whose weights are still to be filled in, from a file or by `initialise`."""
+    if kind == "masked":
+        return MaskedLanguageHead(config, style)
+    if kind == "causal":
+        return CausalLanguageHead()
+    if kind == "pooler":
+        return Pooler(config, style)
+    return SequenceHead(config, style, outputs=2 if kind == "next_sentence" else outputs)
 
 
 def find_pooler(heads: Mapping[str, nn.Module]) -> Pooler | None:

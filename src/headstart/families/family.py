@@ -1,0 +1,119 @@
+"""What a family is: one frozen value that says how Hugging Face's world and ours correspond."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from headstart.errors import InputError
+from headstart.families.fields import Fields, Json
+from headstart.families.heads import HeadKind
+from headstart.families.model import Model, build_model
+from headstart.families.names import Rule, Spelling
+from headstart.families.style import HeadStyle
+from headstart.nn import TransformerConfig
+
+HFConfig = dict[str, Json]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A Hugging Face model class by its name in config.json, and the heads it has."""
+
+    name: str
+    heads: tuple[HeadKind, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One family of models.
+
+    name, title, paper: for people. model_types: of Hugging Face configs; the first is written.
+    special_tokens: which tokens its tokenizer frames a text with (`data.text`, style).
+    template: a config of the family; `build` fills in sizes. style: how its heads are built.
+    widening: intermediate size per hidden size that `build` takes.
+    config_from_hf, style_from_hf: from config.json; values that the family cannot express are
+        refused. config_to_hf: back; together with the template it is checked to be lossless.
+    architectures: the model classes it reads and writes; the one without heads first.
+    body, heads: name rules. spelling: prefixes, old names, buffers, tied weights.
+    """
+
+    name: str
+    title: str
+    paper: str
+    model_types: tuple[str, ...]
+    special_tokens: Literal["bert", "roberta", "gpt"]
+    template: TransformerConfig
+    style: HeadStyle
+    widening: float = 4.0
+    config_from_hf: Callable[[Fields], TransformerConfig]
+    style_from_hf: Callable[[Fields], HeadStyle]
+    config_to_hf: Callable[[TransformerConfig, HeadStyle], HFConfig]
+    architectures: tuple[Architecture, ...]
+    body: tuple[Rule, ...]
+    heads: Mapping[HeadKind, tuple[Rule, ...]] = field(hash=False)
+    spelling: Spelling
+
+    def build(
+        self,
+        *,
+        num_layers: int = 6,
+        hidden_size: int = 384,
+        num_heads: int | None = None,
+        intermediate_size: int | None = None,
+        vocab_size: int = 8192,
+        max_positions: int = 512,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> Model:
+        """A model of this family with fresh weights.
+
+        num_heads: default one for each 64 of hidden_size. intermediate_size: default the family's
+        widening of hidden_size, rounded up to a multiple of 32. dropout: not on attention weights.
+        """
+        inner = -(-round(self.widening * hidden_size) // 32) * 32
+        config = replace(
+            self.template,
+            num_layers=num_layers,
+            hidden_size=hidden_size,
+            num_heads=num_heads or max(1, hidden_size // 64),
+            intermediate_size=intermediate_size or inner,
+            vocab_size=vocab_size,
+            max_positions=max_positions,
+            dropout=dropout,
+            attention_dropout=0.0,
+        )
+        return build_model(config, family=self.name, style=self.style, seed=seed)
+
+    def architecture(self, heads: Iterable[str]) -> Architecture:
+        """The model class that has just these heads.
+
+        Raises InputError where there is none, and lists what there is.
+        """
+        wanted = set(heads)
+        for candidate in self.architectures:
+            if set(candidate.heads) == wanted:
+                return candidate
+        kinds = [" + ".join(a.heads) or "none" for a in self.architectures]
+        raise InputError(
+            f"no {self.title} model of Hugging Face has the heads {' + '.join(sorted(wanted))} "
+            f"together. Save one of: {', '.join(kinds)}"
+        )
+
+    def write_config(self, config: TransformerConfig, style: HeadStyle) -> HFConfig:
+        """config.json's values; refused if reading them again would give another model."""
+        values = {"model_type": self.model_types[0], **self.config_to_hf(config, style)}
+        fields = Fields(values, f"the config of this {self.title}")
+        back, back_style = self.config_from_hf(fields), self.style_from_hf(fields)
+        changed = [
+            f"{name} is {getattr(mine, name)!r}, the folder can only say {getattr(theirs, name)!r}"
+            for mine, theirs in ((config, back), (style, back_style))
+            for name in mine.__dataclass_fields__
+            if getattr(mine, name) != getattr(theirs, name)
+        ]
+        if changed:
+            raise InputError(
+                f"this model cannot be written as a {self.title} folder: " + "; ".join(changed)
+            )
+        return values

@@ -1,0 +1,98 @@
+"""GPT-2: pre-norm decoder with learned positions; its linears are stored input x output."""
+
+from __future__ import annotations
+
+from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
+from headstart.families.family import Architecture, Family, HFConfig
+from headstart.families.fields import Fields
+from headstart.families.names import Rule, Spelling, linear
+from headstart.families.style import HeadStyle
+from headstart.nn import TransformerConfig
+
+BLOCK = "stack.blocks.{n}"
+
+BODY = (
+    Rule(("wte.weight",), "embed.tokens.weight"),
+    Rule(("wpe.weight",), "embed.positions.weight"),
+    *linear("h.{n}.ln_1", f"{BLOCK}.attention_norm"),
+    *linear("h.{n}.attn.c_attn", f"{BLOCK}.attention.qkv", transposed=True),
+    *linear("h.{n}.attn.c_proj", f"{BLOCK}.attention.out", transposed=True),
+    *linear("h.{n}.ln_2", f"{BLOCK}.mlp_norm"),
+    *linear("h.{n}.mlp.c_fc", f"{BLOCK}.mlp.up", transposed=True),
+    *linear("h.{n}.mlp.c_proj", f"{BLOCK}.mlp.down", transposed=True),
+    *linear("ln_f", "stack.norm"),
+)
+STYLE = HeadStyle(pooling="last", pool_activation=None, classifier_bias=False)
+
+
+def config_from_hf(hf: Fields) -> TransformerConfig:
+    """Our config from GPT-2's; unusual attention scalings are refused."""
+    hf.must_be("scale_attn_weights", True)
+    hf.must_be("scale_attn_by_inverse_layer_idx", False)
+    hf.must_be("add_cross_attention", False)
+    hidden = hf.whole("n_embd", 768)
+    return TransformerConfig(
+        vocab_size=hf.whole("vocab_size", 50257),
+        hidden_size=hidden,
+        num_layers=hf.whole("n_layer", 12, high=1000),
+        num_heads=hf.whole("n_head", 12),
+        intermediate_size=hf.whole("n_inner", 4 * hidden),
+        max_positions=hf.whole("n_positions", 1024),
+        norm_eps=hf.number("layer_norm_epsilon", 1e-5, low=0, high=1),
+        position="learned",
+        activation=activation_from_hf(hf.word("activation_function", "gelu_new", ACTIVATION_WORDS)),
+        causal=True,
+        dropout=hf.number("resid_pdrop", 0.1, low=0, high=1),
+        attention_dropout=hf.number("attn_pdrop", 0.1, low=0, high=1),
+    )
+
+
+def style_from_hf(hf: Fields) -> HeadStyle:
+    """The last token's state and one linear without bias."""
+    return STYLE
+
+
+def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
+    """GPT-2's config from ours."""
+    return {
+        "vocab_size": config.vocab_size,
+        "n_embd": config.hidden_size,
+        "n_layer": config.num_layers,
+        "n_head": config.num_heads,
+        "n_inner": config.intermediate_size,
+        "n_positions": config.max_positions,
+        "layer_norm_epsilon": config.norm_eps,
+        "activation_function": activation_to_hf(config.activation),
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.attention_dropout,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+GPT = Family(
+    name="gpt",
+    title="GPT-2",
+    paper="Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
+    model_types=("gpt2",),
+    special_tokens="gpt",
+    template=config_from_hf(Fields({}, "GPT-2's defaults")),
+    style=STYLE,
+    config_from_hf=config_from_hf,
+    style_from_hf=style_from_hf,
+    config_to_hf=config_to_hf,
+    architectures=(
+        Architecture("GPT2Model", ()),
+        Architecture("GPT2LMHeadModel", ("causal",)),
+        Architecture("GPT2ForSequenceClassification", ("sequence",)),
+    ),
+    body=BODY,
+    heads={"causal": (), "sequence": linear("score", "classifier")},
+    spelling=Spelling(
+        prefixes=("transformer.",),
+        dropped=(r"h\.\d+\.attn\.(masked_)?bias",),
+        tied=(("lm_head.weight", "wte.weight"),),
+    ),
+)
+build = GPT.build

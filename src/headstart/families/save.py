@@ -1,0 +1,306 @@
+"""Our model and heads in, a Hugging Face model folder out, which stock `transformers` opens.
+
+The folder appears whole: it is written beside its place and renamed. A model with LoRA adapters is
+written with the adapters folded in; `adapters.py` writes them apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from headstart.data.text import save_tokenizer, special_ids
+from headstart.errors import InputError
+from headstart.families.catalog import find
+from headstart.families.family import Architecture, Family, HFConfig
+from headstart.families.heads import HeadKind, SequenceHead
+from headstart.families.load import Problem
+from headstart.families.model import Model
+from headstart.families.names import spell_out
+from headstart.families.style import Pooling
+from headstart.families.weights import write_tensors
+from headstart.nn import LoRALinear
+
+Heads = Mapping[str, nn.Module] | nn.ModuleDict
+
+PIPELINES: dict[str, str] = {
+    "masked": "fill-mask",
+    "causal": "text-generation",
+    "sequence": "text-classification",
+}
+POOLING_FLAGS: dict[Pooling, str] = {
+    "first": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "last": "pooling_mode_lasttoken",
+}
+
+
+def save_model(
+    model: Model,
+    heads: Heads,
+    folder: str | Path,
+    *,
+    tokenizer: Tokenizer | None = None,
+    pad: int | None = None,
+    labels: Sequence[str] | None = None,
+    problem: Problem | None = None,
+    pooling: Pooling | None = None,
+    languages: Sequence[str] = (),
+    about: str = "",
+) -> Path:
+    """Write config.json, model.safetensors, README.md and, if given, the tokenizer.
+
+    heads: by kind; together they must be those of one Hugging Face model class.
+    pad: the padding token's id, where no tokenizer is given that says it.
+    labels, problem: names of a sequence head's outputs, and what they are.
+    pooling: also write what `sentence_transformers` needs to give one vector of length 1 a text,
+        pooled this way.
+    languages, about: for the model card: codes such as "en", and text in Markdown.
+    Raises InputError if the family's format cannot express the model, heads or labels.
+    """
+    family = find(model.family)
+    named = {_kind(family, kind): head for kind, head in heads.items()}
+    config = hf_config(model, named, tokenizer=tokenizer, pad=pad, labels=labels, problem=problem)
+    card = model_card(family, model, named, pooling=pooling, languages=languages, about=about)
+    with whole_folder(Path(folder)) as place:
+        write_json(place / "config.json", config)
+        write_tensors(file_tensors(model, named), place / "model.safetensors")
+        (place / "README.md").write_text(card, encoding="utf-8")
+        if tokenizer is not None:
+            save_tokenizer(tokenizer, place, model_max_length=model.config.max_positions)
+        if pooling is not None:
+            _write_sentence_files(place, model, pooling)
+    return Path(folder)
+
+
+def _kind(family: Family, kind: str) -> HeadKind:
+    for known in family.heads:
+        if known == kind:
+            return known
+    raise InputError(
+        f"{family.title} has no head '{kind}' in Hugging Face's format (it has: "
+        f"{', '.join(family.heads)}). Leave it out"
+    )
+
+
+def hf_config(
+    model: Model,
+    heads: Mapping[HeadKind, nn.Module],
+    *,
+    tokenizer: Tokenizer | None = None,
+    pad: int | None = None,
+    labels: Sequence[str] | None = None,
+    problem: Problem | None = None,
+) -> HFConfig:
+    """All values of config.json."""
+    family = find(model.family)
+    values = family.write_config(model.config, model.style)
+    values["architectures"] = [family.architecture(heads).name]
+    values["torch_dtype"] = str(model.embed.tokens.weight.dtype).removeprefix("torch.")
+    values["tie_word_embeddings"] = True
+    if pad is not None:
+        values["pad_token_id"] = pad
+    if tokenizer is not None:
+        values |= _token_ids(family, model, tokenizer)
+    head = heads.get("sequence")
+    if isinstance(head, SequenceHead):
+        values |= _label_values(head, labels, problem)
+    elif labels is not None or problem is not None:
+        raise InputError("labels and problem belong to a sequence head, and there is none")
+    return values
+
+
+def _token_ids(family: Family, model: Model, tokenizer: Tokenizer) -> HFConfig:
+    size = tokenizer.get_vocab_size()
+    if size > model.config.vocab_size:
+        raise InputError(
+            f"the tokenizer has {size} tokens, the model only {model.config.vocab_size} "
+            "(vocab_size): they do not belong together"
+        )
+    ids = special_ids(tokenizer)
+    offset = model.config.position_offset
+    if offset and ids.pad != offset - 1:
+        raise InputError(
+            f"the tokenizer's padding id is {ids.pad}, but this {family.title} counts positions from "
+            f"padding id {offset - 1} (position_offset {offset}): train the tokenizer in the style "
+            f"'{family.special_tokens}'"
+        )
+    values: HFConfig = {
+        "pad_token_id": ids.pad,
+        "bos_token_id": ids.cls,
+        "eos_token_id": ids.sep,
+    }
+    if family.name == "modern":
+        values |= {"cls_token_id": ids.cls, "sep_token_id": ids.sep}
+    return values
+
+
+def _label_values(
+    head: SequenceHead, labels: Sequence[str] | None, problem: Problem | None
+) -> HFConfig:
+    outputs = head.classifier.out_features
+    names = list(labels) if labels is not None else [f"LABEL_{n}" for n in range(outputs)]
+    if len(names) != outputs or len(set(names)) != outputs:
+        raise InputError(
+            f"the sequence head has {outputs} outputs, so it takes {outputs} different labels, "
+            f"not {len(names)} ({', '.join(names[:5])})"
+        )
+    values: HFConfig = {
+        "id2label": {str(n): name for n, name in enumerate(names)},
+        "label2id": {name: n for n, name in enumerate(names)},
+    }
+    if problem is not None:
+        values["problem_type"] = problem
+    return values
+
+
+def file_tensors(model: Model, heads: Mapping[HeadKind, nn.Module]) -> dict[str, Tensor]:
+    """Every weight by its name in the file."""
+    family = find(model.family)
+    architecture = family.architecture(heads)
+    parts = [(family.body, plain_state(model), True)]
+    parts += [(family.heads[kind], plain_state(head), False) for kind, head in heads.items()]
+    found: dict[str, Tensor] = {}
+    for rules, state, body in parts:
+        for rule in spell_out(rules, state):
+            for name, tensor in rule.to_theirs(state[rule.ours]).items():
+                full = file_name(family, architecture, name, body=body)
+                assert full not in found, f"two weights for {full}"
+                found[full] = tensor
+    return found
+
+
+def file_name(family: Family, architecture: Architecture, name: str, *, body: bool) -> str:
+    """A weight's name in the file: the body's have a prefix unless the class is the bare model."""
+    bare = architecture.name == family.architectures[0].name
+    inside = body or name.startswith(family.spelling.inside)
+    return name if bare or not inside else family.spelling.prefixes[0] + name
+
+
+def plain_state(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict with LoRA adapters folded into their base weights; the module stays as is."""
+    state: dict[str, Tensor] = dict(module.state_dict())
+    for name, part in module.named_modules():
+        if isinstance(part, LoRALinear):
+            state[f"{name}.weight"] = part.merged().weight.detach()
+            del state[f"{name}.lora_down"], state[f"{name}.lora_up"]
+    return state
+
+
+def _write_sentence_files(place: Path, model: Model, pooling: Pooling) -> None:
+    kinds = ("Transformer", "Pooling", "Normalize")
+    modules = [
+        {
+            "idx": n,
+            "name": str(n),
+            "path": f"{n}_{kind}" if n else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for n, kind in enumerate(kinds)
+    ]
+    write_json(place / "modules.json", modules)
+    write_json(
+        place / "sentence_bert_config.json",
+        {"max_seq_length": model.config.max_positions, "do_lower_case": False},
+    )
+    for name in ("1_Pooling", "2_Normalize"):
+        (place / name).mkdir()
+    flags = {flag: kind == pooling for kind, flag in POOLING_FLAGS.items()}
+    write_json(
+        place / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": model.config.hidden_size, **flags},
+    )
+
+
+def model_card(
+    family: Family,
+    model: Model,
+    heads: Mapping[HeadKind, nn.Module],
+    *,
+    pooling: Pooling | None,
+    languages: Sequence[str],
+    about: str,
+) -> str:
+    """README.md: the header that the Hub reads, then facts for people."""
+    for code in languages:
+        if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", code):
+            raise InputError(f"'{code}' is no language code such as en or zh")
+    library = "sentence-transformers" if pooling else "transformers"
+    pipeline = "sentence-similarity" if pooling else "feature-extraction"
+    pipeline = next((PIPELINES[kind] for kind in heads if kind in PIPELINES), pipeline)
+    config = model.config
+    count = sum(weight.numel() for weight in model.parameters())
+    lines = [
+        "---",
+        f"library_name: {library}",
+        f"pipeline_tag: {pipeline}",
+        *(["language:", *(f"- {code}" for code in languages)] if languages else []),
+        "tags:",
+        "- headstart",
+        f"- {family.name}",
+        "---",
+        "",
+        f"# {family.title} model made with headstart",
+        "",
+        f"{config.num_layers} layers, hidden size {config.hidden_size}, {config.num_heads} heads, "
+        f"vocabulary {config.vocab_size}, up to {config.max_positions} tokens, "
+        f"{count:,} parameters without heads. Heads: {', '.join(heads) or 'none'}.",
+        "",
+        f"Architecture: {family.paper}.",
+        "",
+        *([about.strip(), ""] if about.strip() else []),
+    ]
+    return "\n".join(lines)
+
+
+def write_json(path: Path, values: object) -> None:
+    """JSON with sorted keys, so that the same values give the same bytes."""
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary sibling to write in, which takes the target's place when the block ends well.
+
+    Raises InputError if the target exists and is neither empty nor a model folder.
+    """
+    marks = ("config.json", "adapter_config.json")
+    if target.exists():
+        ours = target.is_dir() and not target.is_symlink()
+        if not ours or (any(target.iterdir()) and not any((target / m).exists() for m in marks)):
+            raise InputError(f"{target} exists and is no model folder. Choose another place")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    place = target.with_name(f".{target.name}.{os.getpid()}.new")
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    try:
+        yield place
+        for path in sorted(place.rglob("*")):
+            _flush(path)
+        if target.exists():
+            target.rename(old)
+        place.rename(target)
+        _flush(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        if old.exists() and not target.exists():
+            old.rename(target)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
