@@ -1,0 +1,21 @@
+"""Training: settings, the loop, the optimiser, checkpoints and the run folder."""
+
+from headstart.train.checkpoint import Checkpoint, CheckpointFolder
+from headstart.train.learner import Learner, Outcome, Probe, Source, StepRecord, Trainable
+from headstart.train.schedule import Schedule
+from headstart.train.settings import TrainSettings
+from headstart.train.trainer import Trainer
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointFolder",
+    "Learner",
+    "Outcome",
+    "Probe",
+    "Schedule",
+    "Source",
+    "StepRecord",
+    "TrainSettings",
+    "Trainable",
+    "Trainer",
+]
