@@ -66,8 +66,7 @@ def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.attention_dropout,
-        "bos_token_id": None,
-        "eos_token_id": None,
+        **dict.fromkeys(f"{name}_token_id" for name in ("pad", "bos", "eos")),
     }
 
 

@@ -67,7 +67,7 @@ def save_model(
     Raises InputError if the family's format cannot express the model, heads or labels.
     """
     family = find(model.family)
-    named = {_kind(family, kind): head for kind, head in heads.items()}
+    named = known_heads(family, heads)
     config = hf_config(model, named, tokenizer=tokenizer, pad=pad, labels=labels, problem=problem)
     card = model_card(family, model, named, pooling=pooling, languages=languages, about=about)
     with whole_folder(Path(folder)) as place:
@@ -81,14 +81,16 @@ def save_model(
     return Path(folder)
 
 
-def _kind(family: Family, kind: str) -> HeadKind:
-    for known in family.heads:
-        if known == kind:
-            return known
-    raise InputError(
-        f"{family.title} has no head '{kind}' in Hugging Face's format (it has: "
-        f"{', '.join(family.heads)}). Leave it out"
-    )
+def known_heads(family: Family, heads: Heads) -> dict[HeadKind, nn.Module]:
+    """Heads by kind. Raises InputError for a kind that the family's files cannot hold."""
+    for kind in heads:
+        if kind not in family.heads:
+            raise InputError(
+                f"{family.title} has no head '{kind}' in Hugging Face's format (it has: "
+                f"{', '.join(family.heads)}). Leave it out"
+            )
+    given = dict(heads.items())
+    return {kind: given[kind] for kind in family.heads if kind in given}
 
 
 def hf_config(
@@ -110,6 +112,8 @@ def hf_config(
         values["pad_token_id"] = pad
     if tokenizer is not None:
         values |= _token_ids(family, model, tokenizer)
+    pad_id = values["pad_token_id"]
+    _check_pad(family, model, pad_id if isinstance(pad_id, int) else None)
     head = heads.get("sequence")
     if isinstance(head, SequenceHead):
         values |= _label_values(head, labels, problem)
@@ -126,13 +130,6 @@ def _token_ids(family: Family, model: Model, tokenizer: Tokenizer) -> HFConfig:
             "(vocab_size): they do not belong together"
         )
     ids = special_ids(tokenizer)
-    offset = model.config.position_offset
-    if offset and ids.pad != offset - 1:
-        raise InputError(
-            f"the tokenizer's padding id is {ids.pad}, but this {family.title} counts positions from "
-            f"padding id {offset - 1} (position_offset {offset}): train the tokenizer in the style "
-            f"'{family.special_tokens}'"
-        )
     values: HFConfig = {
         "pad_token_id": ids.pad,
         "bos_token_id": ids.cls,
@@ -141,6 +138,16 @@ def _token_ids(family: Family, model: Model, tokenizer: Tokenizer) -> HFConfig:
     if family.name == "modern":
         values |= {"cls_token_id": ids.cls, "sep_token_id": ids.sep}
     return values
+
+
+def _check_pad(family: Family, model: Model, pad: int | None) -> None:
+    offset = model.config.position_offset
+    if offset and pad != offset - 1:
+        raise InputError(
+            f"the padding id is {pad}, but this {family.title} counts positions from padding id "
+            f"{offset - 1} (position_offset {offset}): train the tokenizer in the style "
+            f"'{family.special_tokens}'"
+        )
 
 
 def _label_values(
