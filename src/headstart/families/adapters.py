@@ -30,6 +30,7 @@ from headstart.families.weights import find_weights, read_tensors, write_tensors
 from headstart.nn import LoRALinear
 
 PREFIX = "base_model.model."
+FILE = "adapter_model.safetensors"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 TASK_TYPES: dict[str, str] = {"sequence": "SEQ_CLS", "causal": "CAUSAL_LM"}
 
@@ -68,17 +69,14 @@ def save_adapter(model: Model, heads: Heads, folder: str | Path, *, base: str = 
         raise InputError("this model has no LoRA adapters: call headstart.nn.add_lora first")
     whole = _head_tensors(family, architecture, named)
     tensors |= {PREFIX + name: tensor for name, tensor in whole.items()}
-    config = _config(
-        family, sizes, sorted({name.rpartition(".")[0] for name in whole}), named, base
-    )
+    # PEFT finds modules by the end of their names; nested ones would be saved twice
+    tops = sorted({(family.spelling.plain(name) or name).partition(".")[0] for name in whole})
+    config = _config(family, sizes, tops, named, base)
     with whole_folder(Path(folder)) as place:
         write_json(place / "adapter_config.json", config)
         # PEFT's readers expect no shared memory between tensors
-        write_tensors({n: t.detach().clone() for n, t in tensors.items()}, place / _FILE)
+        write_tensors({n: t.detach().clone() for n, t in tensors.items()}, place / FILE)
     return Path(folder)
-
-
-_FILE = "adapter_model.safetensors"
 
 
 def _weight_names(model: Model) -> list[str]:
