@@ -222,7 +222,10 @@ def _learn_wordpiece(
 def _learn_unigram(
     tokenizer: Tokenizer, specials: _Specials, vocab_size: int, texts: _Sample
 ) -> models.Unigram:
-    """Train, then round and sort: the library adds up its scores in a random order."""
+    """Train, then round and sort the scores, which the library adds up in a random order.
+
+    On large corpora two trainings may still differ in a few pieces; save the tokenizer.
+    """
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size,
         special_tokens=list(specials.tokens),

@@ -1,0 +1,139 @@
+"""Which encoding a file has: found from its bytes, never assumed.
+
+In: the first bytes, or a stream that failed to decode. Out: a codec name, or the problem with the
+byte's offset and the encoding that would fit.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from headstart.data.record import Problem, problem
+from headstart.errors import InputError
+
+CHUNK = 1 << 20
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def marked_encoding(head: bytes) -> str | None:
+    """The encoding that a byte order mark declares."""
+    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+
+
+def unmarked_utf16(head: bytes) -> str | None:
+    """UTF-16 without a mark, betrayed by a zero in every other byte of Latin text."""
+    if len(head) < 8:
+        return None
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = len(head) // 2
+    if odd > 0.3 * half and even < 0.05 * half:
+        return "utf-16-le"
+    if even > 0.3 * half and odd < 0.05 * half:
+        return "utf-16-be"
+    return None
+
+
+def checked_encoding(name: str) -> str:
+    """The codec of this name. Raises InputError when Python has none for text."""
+    try:
+        info = codecs.lookup(name)
+    except LookupError:
+        info = None
+    if info is None or not info._is_text_encoding:
+        raise InputError(
+            f"encoding: {name!r} is not known. Use a name like utf-8, cp1252, latin-1, gb18030, "
+            "big5, shift_jis or utf-16-le."
+        )
+    return info.name
+
+
+def decoding_problem(chunks: Iterator[bytes], encoding: str, *, source: str) -> Problem | None:
+    """The first byte that the encoding cannot read, found by going through the stream again."""
+    decoder = codecs.getincrementaldecoder(encoding)(errors="strict")
+    done, lines = 0, 1
+    for chunk in chunks:
+        waiting = len(decoder.getstate()[0])
+        try:
+            decoder.decode(chunk)
+        except UnicodeDecodeError as error:
+            at = done - waiting + error.start
+            inside = max(0, error.start - waiting)
+            lines += chunk[:inside].count(b"\n")
+            return _bad_byte(error.object, error.start, at, lines, encoding, source)
+        lines += chunk.count(b"\n")
+        done += len(chunk)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        return _bad_byte(error.object, error.start, done - 1, lines, encoding, source)
+    return None
+
+
+def _bad_byte(
+    data: bytes, place: int, offset: int, line: int, encoding: str, source: str
+) -> Problem:
+    likely = likely_encoding(data[max(0, place - 4096) : place + 4096])
+    name = "UTF-8" if encoding.startswith("utf-8") else encoding
+    return problem(
+        1,
+        "reject",
+        source=source,
+        line=line,
+        value=f"0x{data[place]:02x}",
+        message=(
+            f"byte 0x{data[place]:02x} at offset {offset} is not {name}; "
+            f"the file looks like {likely}."
+        ),
+        fix=f"Convert it to UTF-8, or add --encoding {likely}.",
+    )
+
+
+def unmarked_problem(likely: str, *, source: str) -> Problem:
+    """UTF-16 that does not say so."""
+    return problem(
+        1,
+        "reject",
+        source=source,
+        message=f"the file looks like {likely} without a byte order mark.",
+        fix=f"Convert it to UTF-8, or add --encoding {likely}.",
+    )
+
+
+def likely_encoding(data: bytes) -> str:
+    """A guess for bytes that are not UTF-8, to suggest and never to use unasked."""
+    high = sum(byte >= 0x80 for byte in data)
+    if high >= 0.2 * len(data):
+        for name in ("gb18030", "big5", "shift_jis", "euc_kr"):
+            if _common_cjk(data, name) > 0.5:
+                return name
+    if any(0x80 <= byte <= 0x9F for byte in data):
+        return "cp1252"
+    return "latin-1"
+
+
+def _common_cjk(data: bytes, name: str) -> float:
+    """Share of the characters beyond ASCII that are CJK when read so; 0 if it cannot be."""
+    text = data.decode(name, errors="replace")
+    beyond = [letter for letter in text if letter > "\x7f"]
+    bad = text.count("\ufffd")
+    if not beyond or bad > 2 + 0.01 * len(beyond):
+        return 0.0
+    wanted = sum(
+        "\u3000" <= letter <= "\u30ff" or "\u4e00" <= letter <= "\u9fff" or letter >= "\uac00"
+        for letter in beyond
+    )
+    return wanted / len(beyond)
+
+
+def in_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream's bytes, a mebibyte at a time."""
+    while chunk := stream.read(CHUNK):
+        yield chunk

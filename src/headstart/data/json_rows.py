@@ -1,0 +1,221 @@
+"""JSON lines, or one JSON document with a list of objects, to rows whose values are exact text.
+
+In: numbered lines. Out: rows, and problems that name the line.
+The surprise: numbers stay the characters of the file ("007", 2^53 + 1 and 0.10 are not changed),
+null is the empty text, and lists and objects become compact JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from headstart.data.delimited import Line
+from headstart.data.record import Problem, Row, problem, quoted
+
+DEEPEST = 64
+LARGEST_DOCUMENT = 1 << 28  # characters of a JSON file that is one document, held in memory
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _BadValue(ValueError):
+    """A value that JSON text may spell but a record may not hold: (problem number, what)."""
+
+
+def _pairs(found: list[tuple[str, object]]) -> dict[str, object]:
+    record = dict(found)
+    if len(record) < len(found):
+        names = [name for name, _ in found]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _BadValue(13, f"the key {quoted(twice)} stands in this object twice")
+    return record
+
+
+def _constant(name: str) -> object:
+    raise _BadValue(14, f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_int=str, parse_float=str, parse_constant=_constant
+)
+
+
+def json_rows(lines: Iterable[Line], *, source: str) -> Iterator[Row | Problem]:
+    """Rows of JSON lines; a file that is one list or object is read whole."""
+    feed = iter(lines)
+    start = list(islice((line for line in feed if line[1].strip()), 1))
+    if not start:
+        return
+    first = start[0][1].strip()
+    whole = first[0] == "[" or (first[0] == "{" and not _is_complete(first))
+    if whole:
+        rest = list(islice(feed, 1))
+        next_line = rest[0][1].lstrip()[:1] if rest else ""
+        if not (first[0] == "{" and next_line == "{"):  # else: JSON lines, the first one broken
+            yield from _document_rows(chain(start, rest, feed), source=source)
+            return
+        feed = chain(rest, feed)
+    yield from _line_rows(chain(start, feed), source=source)
+
+
+def _is_complete(text: str) -> bool:
+    try:
+        json.loads(text, parse_int=str)
+    except (ValueError, RecursionError):
+        return _depth(text) > DEEPEST or text.rstrip()[-1:] in "}]"
+    return True
+
+
+def _line_rows(lines: Iterable[Line], *, source: str) -> Iterator[Row | Problem]:
+    held: Line | None = None
+    for line in lines:
+        if not line[1].strip():
+            continue
+        if held is not None:
+            yield _line_row(held, source, last=False)
+        held = line
+    if held is not None:
+        yield _line_row(held, source, last=True)
+
+
+def _line_row(line: Line, source: str, *, last: bool) -> Row | Problem:
+    number, text = line
+    found = _parse(text, source, number)
+    if isinstance(found, Problem):
+        if last and not text.endswith(("\n", "\r")) and found.code.endswith("012"):
+            return problem(
+                30,
+                "quarantine",
+                source=source,
+                line=number,
+                value=text,
+                message=f"the last line is cut off: {quoted(text[-60:])}.",
+                fix="Write the file again, or remove this line.",
+            )
+        return found
+    return _row(found, source, number)
+
+
+def _row(found: object, source: str, number: int) -> Row | Problem:
+    if not isinstance(found, dict):
+        what = "a list" if isinstance(found, list) else "a single value"
+        return problem(
+            16,
+            "reject",
+            source=source,
+            line=number,
+            value=str(found),
+            message=f"the record is {what}, but must be an object with named fields.",
+            fix='Write records like {"text": "...", "label": "..."}.',
+        )
+    fields = {name: _text(value) for name, value in found.items()}
+    for name, value in fields.items():
+        if not value.isascii() and _SURROGATE.search(value):
+            return problem(
+                18,
+                "quarantine",
+                source=source,
+                line=number,
+                column=name,
+                value=value,
+                message=f"half of a surrogate pair is no character: {quoted(value)}.",
+                fix="Write the character whole, or remove it.",
+            )
+    return Row(source, number, fields)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _parse(text: str, source: str, number: int) -> object | Problem:
+    """The value of a whole text, or what is wrong with it."""
+
+    def refused(kind: int, message: str, fix: str) -> Problem:
+        return problem(
+            kind, "reject", source=source, line=number, value=text, message=message, fix=fix
+        )
+
+    depth = _depth(text)
+    if depth > DEEPEST:
+        return refused(
+            15,
+            f"the record is nested {depth} levels deep, but {DEEPEST} are allowed.",
+            "Flatten it, or remove the line.",
+        )
+    try:
+        value: object = _DECODER.decode(text.strip())
+    except _BadValue as bad:
+        kind, what = bad.args
+        fix = "Remove one of the two." if kind == 13 else "Write null, or remove the field."
+        return refused(kind, f"{what}.", fix)
+    except json.JSONDecodeError as error:
+        at = error.pos
+        near = text.strip()[max(0, at - 20) : at + 20]
+        return refused(
+            12,
+            f"this is not JSON ({error.msg} at character {at + 1}, near {quoted(near)}).",
+            _syntax_fix(text, near),
+        )
+    return value
+
+
+def _syntax_fix(text: str, near: str) -> str:
+    if re.search(r",\s*[}\]]", near):
+        return "Remove the comma before the closing bracket."
+    if re.match(r"\s*\{\s*'", text):
+        return "Put names and texts in double quotes, not single ones."
+    return "Write one JSON object a line."
+
+
+def _depth(text: str) -> int:
+    """How deeply lists and objects are nested; exact only where it may pass the limit."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return 0
+    deepest = depth = 0
+    for bracket in re.finditer(r"[\[{\]}]", _STRING.sub("", text)):
+        depth += 1 if bracket[0] in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _document_rows(lines: Iterable[Line], *, source: str) -> Iterator[Row | Problem]:
+    """Items of a list, or of the only list of objects in an object; else the object itself."""
+    parts: list[str] = []
+    size = 0
+    for _, text in lines:
+        parts.append(text)
+        size += len(text)
+        if size > LARGEST_DOCUMENT:
+            yield problem(
+                6,
+                "reject",
+                source=source,
+                message=f"the file is one JSON text of more than {LARGEST_DOCUMENT} characters.",
+                fix="Write one object a line (JSON lines), which is read piece by piece.",
+            )
+            return
+    found = _parse("".join(parts), source, 1)
+    if isinstance(found, Problem):
+        yield found
+        return
+    items = found if isinstance(found, list) else _only_list(found)
+    for number, item in enumerate(items, start=1):
+        yield _row(item, source, number)
+
+
+def _only_list(found: object) -> list[object]:
+    if isinstance(found, dict):
+        lists = [value for value in found.values() if isinstance(value, list)]
+        if len(lists) == 1 and lists[0] and all(isinstance(item, dict) for item in lists[0]):
+            return lists[0]
+    return [found]

@@ -1,0 +1,98 @@
+"""Parquet to rows whose values are exact text, read a thousand at a time.
+
+In: an open file. Out: rows, and problems that name the file.
+The surprise: columns of bytes (images) are left out, null is the empty text, and lists become JSON.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import BinaryIO
+
+import pyarrow
+from pyarrow import parquet
+
+from headstart.data.record import Problem, Row, problem, shown
+
+ROWS_AT_ONCE = 1000
+
+
+def parquet_columns(file: BinaryIO) -> list[str]:
+    """Names of the columns that can be read as text. Raises pyarrow.ArrowException or OSError."""
+    schema = parquet.ParquetFile(file).schema_arrow
+    return [field.name for field in schema if not _is_bytes(field.type)]
+
+
+def parquet_rows(file: BinaryIO, *, source: str) -> Iterator[Row | Problem]:
+    """Rows numbered from 1; damage anywhere in the file ends them with a problem."""
+    number = 0
+    try:
+        opened = parquet.ParquetFile(file, page_checksum_verification=True)
+        schema = opened.schema_arrow
+        strange = next((f for f in schema if isinstance(f.type, pyarrow.BaseExtensionType)), None)
+        if strange is not None:
+            yield problem(
+                20,
+                "reject",
+                source=source,
+                column=strange.name,
+                value=str(strange.type),
+                message=f"the column has the extension type {shown(str(strange.type))}.",
+                fix="Store it as plain text or numbers.",
+            )
+            return
+        columns = [field.name for field in schema if not _is_bytes(field.type)]
+        if len(set(columns)) < len(columns):
+            twice = next(name for name in columns if columns.count(name) > 1)
+            yield problem(
+                10,
+                "reject",
+                source=source,
+                column=twice,
+                value=twice,
+                message=f"the file has the column {shown(twice)!r} {columns.count(twice)} times.",
+                fix="Give every column its own name.",
+            )
+            return
+        for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+            for record in batch.to_pylist():
+                number += 1
+                yield Row(source, number, {name: _text(record[name]) for name in columns})
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
+        yield problem(
+            19,
+            "reject",
+            source=source,
+            line=number,
+            message=f"the Parquet file is damaged after row {number}: {shown(reason)}.",
+            fix="Copy or write the file again.",
+        )
+
+
+def _is_bytes(kind: pyarrow.DataType) -> bool:
+    types = pyarrow.types
+    if types.is_struct(kind):
+        return any(_is_bytes(kind.field(n).type) for n in range(kind.num_fields))
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _is_bytes(kind.value_type)
+    return bool(
+        types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, int | float | Decimal):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
