@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 
 _API = "headstart.recipes.api"
 _VERBS = frozenset(
-    [
+    {
         "check",
         "compare",
         "demo",
@@ -42,7 +42,7 @@ _VERBS = frozenset(
         "predict",
         "pretrain",
         "report",
-    ]
+    }
 )
 _OTHERS = {
     "HeadstartError": "headstart.errors",

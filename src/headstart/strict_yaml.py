@@ -87,7 +87,7 @@ def parse_yaml(data: bytes, *, source: str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise InputError(
-            f"{source}, line {line}: the control character U+{ord(str(error.character)):04X} "
+            f"{source}, line {line}: the control character U+{ord(text[error.position]):04X} "
             "cannot stand in settings. Delete it."
         ) from error
     return reader.document

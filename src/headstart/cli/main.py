@@ -8,7 +8,6 @@ shown only with HEADSTART_DEBUG=1.
 from __future__ import annotations
 
 import errno
-import importlib.metadata
 import os
 import shlex
 import sys
@@ -18,6 +17,7 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
+from headstart import __version__
 from headstart.cli import training, using
 from headstart.errors import HeadstartError, Interrupted, MachineError
 from headstart.words import in_language, language_of, say
@@ -56,7 +56,7 @@ class UsageFault(Protocol):
 
 def _version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"headstart {importlib.metadata.version('headstart')}\n")
+        sys.stdout.write(f"headstart {__version__}\n")
         raise typer.Exit
 
 
@@ -93,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = make_app()(args=given, standalone_mode=False, prog_name="headstart")
     except BaseException as failure:
         sys.exit(answer(failure, given))
+    if code == Interrupted.exit_code:  # the parser turns Ctrl-C into a code
+        sys.exit(answer(KeyboardInterrupt(), given))
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -193,7 +193,8 @@ def report(
     }
     made = make_settings(ReportSettings, file=_path(config), given=given)
     paths = _demand(made.data.paths, "labelled file")
-    _demand(made.corpus or (made.start or "")[:1], "corpus= or start=")
+    if not made.corpus and made.start is None:
+        raise InputError("nothing to pretrain on: give corpus= (files, folders) or start= (a run)")
     result = recipes.report(paths, settings=made, events=events or Silent())
     assert isinstance(result, Result)
     return result

@@ -1,0 +1,88 @@
+"""The Python verbs: keywords become settings, recipes are called once, results come back typed."""
+
+from pathlib import Path
+
+import pytest
+
+import headstart
+from headstart import recipes
+from headstart.errors import InputError
+from headstart.recipes.results import (
+    FinetuneResult,
+    Measured,
+    Prediction,
+    Predictions,
+    PretrainResult,
+)
+
+MEASURED = Measured("accuracy", 0.9, 0.88, 0.92, 480)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Puts a recipe in place that records its calls and answers with a given result."""
+
+    def put(name, result):
+        calls = []
+
+        def recipe(*arguments, **keywords):
+            calls.append((arguments, keywords))
+            return result
+
+        monkeypatch.setitem(vars(recipes), name, recipe)
+        return calls
+
+    return put
+
+
+def test_pretrain_then_finetune_hands_the_run_on(stand_in):
+    calls = stand_in("pretrain", PretrainResult(Path("runs/a"), 1, 2, 3.0, 4.0, 5.0))
+    run = headstart.pretrain("docs", budget="4h", family="gpt", settings={"optimizer.lr": 1e-4})
+    (paths,), keywords = calls[0]
+    assert paths == [Path("docs")]
+    assert keywords["settings"].optimizer.lr == 1e-4
+    assert str(keywords["settings"].budget) == "4h"
+    assert keywords["settings"].model.family == "gpt"
+
+    calls = stand_in("finetune", FinetuneResult(Path("runs/b"), "full", MEASURED, 3, 9.0))
+    model = headstart.finetune(Path("train.csv"), start=run, method="lora", seeds=3)
+    assert calls[0][1]["start"] == "runs/a"
+    assert calls[0][1]["settings"].transfer.method == "lora"
+
+    calls = stand_in("evaluate", MEASURED)
+    assert model.evaluate("test.csv") is MEASURED
+    assert calls[0][0] == ("runs/b", [Path("test.csv")])
+
+    calls = stand_in("predict", Predictions([Prediction("x", "yes")]))
+    assert model.predict("x") == [Prediction("x", "yes")]
+    assert calls[0][0] == ("runs/b", ["x"])
+
+
+def test_report_takes_counts_as_numbers_and_several_corpora(stand_in):
+    calls = stand_in("report", MEASURED)
+    headstart.report("l.csv", corpus=["a", Path("b")], labels=[50, "all"], budget="1h")
+    settings = calls[0][1]["settings"]
+    assert (settings.corpus, settings.labels) == (("a", "b"), ("50", "all"))
+
+
+def test_a_wrong_keyword_value_is_the_same_message_as_on_the_command_line():
+    with pytest.raises(InputError) as refused:
+        headstart.pretrain("docs", family="brt")
+    assert str(refused.value) == (
+        'model.family = "brt": must be one of bert, roberta, modernbert, gpt. Did you mean bert?'
+    )
+
+
+def test_no_data_is_refused():
+    with pytest.raises(InputError) as refused:
+        headstart.pretrain()
+    assert str(refused.value) == "no text given: the first argument names files or folders"
+    with pytest.raises(InputError) as refused:
+        headstart.report("l.csv")
+    assert str(refused.value) == (
+        "nothing to pretrain on: give corpus= (files, folders) or start= (a run)"
+    )
+
+
+def test_a_model_is_loaded_by_its_folder():
+    assert headstart.load("runs/b").folder == "runs/b"

@@ -1,0 +1,47 @@
+"""The sentences of the product in both languages."""
+
+import string
+
+import pytest
+
+from headstart.words import WORDS, Phrase, in_language, language_of, say
+
+
+def fields(template: str) -> set[str]:
+    """The names of the values that a template wants."""
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+@pytest.mark.parametrize("key", WORDS)
+def test_both_languages_say_the_same_values(key):
+    english, chinese = WORDS[key]
+    assert fields(english) == fields(chinese)
+    assert english != chinese
+
+
+def test_a_phrase_is_english_text_that_can_be_said_in_chinese():
+    phrase = say("plan_budget", budget="30m")
+    assert phrase == "budget 30m"
+    assert in_language(phrase, "en") == "budget 30m"
+    assert in_language(phrase, "zh") == "预算 30m"
+    assert in_language("plain", "zh") == "plain"
+
+
+def test_a_missing_value_is_an_error_and_not_a_gap():
+    with pytest.raises(KeyError):
+        say("plan_budget")
+    assert isinstance(say("next"), Phrase)
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "en_US.UTF-8"}, "en"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LANG": "de_DE", "LC_ALL": "", "LC_MESSAGES": "zh_TW"}, "zh"),
+    ],
+)
+def test_the_language_follows_the_environment_in_the_usual_order(environment, language):
+    assert language_of(environment) == language
