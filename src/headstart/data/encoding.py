@@ -23,6 +23,33 @@ _MARKS = (
 )
 
 
+_MAGIC = (
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a zip archive (an .xlsx spreadsheet or a .docx document is one)"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file (.xls or .doc)"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"\x7fELF", "a program"),
+    (b"\x1f\x8b", "gzip inside gzip"),
+)
+
+
+def foreign_format(head: bytes) -> str | None:
+    """What a file that is no text is, by its first kilobyte."""
+    known = next((what for magic, what in _MAGIC if head.startswith(magic)), None)
+    if known is not None:
+        return known
+    wide = marked_encoding(head) in ("utf-16", "utf-32") or unmarked_utf16(head) is not None
+    if wide or head.count(0) <= 0.1 * len(head):
+        return None
+    return "a tar archive" if head[257:262] == b"ustar" else "binary data"
+
+
 def marked_encoding(head: bytes) -> str | None:
     """The encoding that a byte order mark declares."""
     return next((name for mark, name in _MARKS if head.startswith(mark)), None)

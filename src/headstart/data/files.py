@@ -7,7 +7,6 @@ The surprise: only LF, CRLF and CR end a line; U+2028 and its like are text.
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import io
 import os
@@ -22,10 +21,12 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import pyarrow
 
-from headstart.data.delimited import SAMPLE_LINES, TEXT_NAMES, Line, delimited_rows, find_dialect
+from headstart.data.columns import likely_text, text_of
+from headstart.data.delimited import SAMPLE_LINES, Line, delimited_rows, find_dialect
 from headstart.data.encoding import (
     checked_encoding,
     decoding_problem,
+    foreign_format,
     in_chunks,
     marked_encoding,
     unmarked_problem,
@@ -49,21 +50,6 @@ INFLATION = 300  # gzip: times the compressed size, beyond
 INFLATION_FREE = 32 << 20  # so many bytes
 SNIFFED_BYTES = 1 << 16
 LINES_OF_A_LIST = 50
-
-_MAGIC = (
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a zip archive (an .xlsx spreadsheet or a .docx document is one)"),
-    (b"\xd0\xcf\x11\xe0", "an old Office file (.xls or .doc)"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"\x7fELF", "a program"),
-    (b"\x1f\x8b", "gzip inside gzip"),
-)
 
 Format = Literal["text", "delimited", "json", "parquet"]
 
@@ -269,9 +255,9 @@ def _column_documents(path: Path, shape: Shape, text: str | None) -> Iterator[Do
             continue
         if column is None:
             column = _text_column(path, shape)
-        value = row.fields.get(column)
-        if value is None:
-            yield missing_column(row, column, "text")
+        value = text_of(row, column)
+        if isinstance(value, Problem):
+            yield value
         elif value.strip():
             yield Document(value, row.source, row.line)
         else:
@@ -286,40 +272,10 @@ def _column_documents(path: Path, shape: Shape, text: str | None) -> Iterator[Do
             )
 
 
-def missing_column(row: Row, column: str, role: str) -> Problem:
-    """A row without the column it should have, naming the nearest of those it has."""
-    near = nearest(column, row.fields)
-    hint = f" Did you mean {near!r}? Set {role}={near}." if near else f" Set {role}=NAME."
-    return problem(
-        21,
-        "reject",
-        source=row.source,
-        line=row.line,
-        column=column,
-        message=f"no field {column!r} (found: {', '.join(map(shown, row.fields))}).{hint}",
-        fix="",
-    )
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is most like this one, or "" if none is much like it."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
-
-
 def _text_column(path: Path, shape: Shape) -> str:
     rows = islice(read_rows(path, encoding=shape.encoding or None), 200)
     sample = [row for row in rows if isinstance(row, Row)]
     return likely_text(sample, shape.columns)
-
-
-def likely_text(sample: Sequence[Row], columns: Sequence[str]) -> str:
-    """The column named like text, else the one with the longest values on average."""
-    named = {column.strip().casefold(): column for column in reversed(columns)}
-    known = next((named[name] for name in TEXT_NAMES if name in named), None)
-    if known is not None:
-        return known
-    sizes = {c: sum(len(row.fields.get(c, "")) for row in sample) for c in columns}
-    return max(sizes, key=lambda column: sizes[column])
 
 
 def _format(path: Path, *, text: bool) -> Format:
@@ -328,9 +284,7 @@ def _format(path: Path, *, text: bool) -> Format:
         head = stream.read(1024)
     if head[:4] == b"PAR1":
         return "parquet"
-    what = next((what for magic, what in _MAGIC if head.startswith(magic)), None)
-    if what is None and head.count(0) > 0.1 * len(head) and not _wide(head):
-        what = "a tar archive" if head[257:262] == b"ustar" else "binary data"
+    what = foreign_format(head)
     if what is not None:
         message = f"the file is {what}, not text."
         fix = "Export it as text, CSV, JSON lines or Parquet."
@@ -344,12 +298,6 @@ def _format(path: Path, *, text: bool) -> Format:
         raise _Unusable(problem(19, "reject", source=str(path), message=message, fix=fix))
     plain = suffix in TEXT_SUFFIXES or suffix not in TABLE_SUFFIXES
     return "text" if text and plain else "delimited"
-
-
-def _wide(head: bytes) -> bool:
-    """Whether the zeros may come from UTF-16 or UTF-32."""
-    marked = marked_encoding(head)
-    return unmarked_utf16(head) is not None or marked in ("utf-16", "utf-32")
 
 
 def _preferred(path: Path) -> str:

@@ -7,12 +7,16 @@ aside and counts it, "reject" means that the input cannot be used as it is.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from headstart.errors import InputError
 
 Outcome = Literal["reject", "quarantine", "warn"]
 
 LONGEST_SHOWN = 80
+SHOWN_PROBLEMS = 20
 _LETTERS: dict[Outcome, str] = {"reject": "E", "quarantine": "Q", "warn": "W"}
 
 
@@ -98,3 +102,12 @@ def _escaped(letter: str) -> str:
     if number < 0x100:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def stop_at(problems: Sequence[Problem]) -> None:
+    """Raise InputError with the first twenty of these problems, if there are any."""
+    if problems:
+        lines = [str(one) for one in problems[:SHOWN_PROBLEMS]]
+        if len(problems) > SHOWN_PROBLEMS:
+            lines.append(f"... and {len(problems) - SHOWN_PROBLEMS} more.")
+        raise InputError("\n".join(lines))

@@ -1,0 +1,68 @@
+"""Which column holds the text, and what it says; which columns are named like labels.
+
+In: rows. Out: names and texts. Opens nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+
+from headstart.data.delimited import TEXT_NAMES
+from headstart.data.record import Problem, Row, problem, shown
+
+
+def text_of(row: Row, column: str) -> str | Problem:
+    """The row's text: of one column, or of several named like "title+body", joined by a space.
+
+    A JSON list of strings (paragraphs, sentences) becomes lines.
+    """
+    if column in row.fields:
+        return _flat(row.fields[column])
+    several = column.split("+")
+    lacking = next((name for name in several if name not in row.fields), None)
+    if lacking is not None:
+        return missing_column(row, lacking, "text")
+    return " ".join(_flat(row.fields[name]) for name in several).strip()
+
+
+def _flat(value: str) -> str:
+    if value.startswith('["') and value.endswith('"]'):
+        try:
+            items = json.loads(value)
+        except ValueError:
+            return value
+        if all(isinstance(item, str) for item in items):
+            return "\n".join(items)
+    return value
+
+
+def missing_column(row: Row, column: str, role: str) -> Problem:
+    """A row without the column it should have, naming the nearest of those it has."""
+    near = nearest(column, row.fields)
+    hint = f" Did you mean {near!r}? Set {role}={near}." if near else f" Set {role}=NAME."
+    return problem(
+        21,
+        "reject",
+        source=row.source,
+        line=row.line,
+        column=column,
+        message=f"no field {column!r} (found: {', '.join(map(shown, row.fields))}).{hint}",
+        fix="",
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is most like this one, or "" if none is much like it."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
+
+
+def likely_text(sample: Sequence[Row], columns: Sequence[str]) -> str:
+    """The column named like text, else the one with the longest values on average."""
+    named = {column.strip().casefold(): column for column in reversed(columns)}
+    known = next((named[name] for name in TEXT_NAMES if name in named), None)
+    if known is not None:
+        return known
+    sizes = {c: sum(len(row.fields.get(c, "")) for row in sample) for c in columns}
+    return max(sizes, key=lambda column: sizes[column])

@@ -1,0 +1,226 @@
+"""Labelled files and unlabelled corpora as the rest of the house takes them.
+
+In: paths. Out: `Labelled` (held in memory) and `Corpus` (streamed, as often as asked for).
+Columns, kind and classes are inferred and echoed in `note`; every row is accepted, quarantined or
+rejected, and counted.
+The surprise: labels are exact text, so "NA", "None" and "007" are classes like any other.
+
+Legend: N rows accepted, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from headstart.data.columns import likely_text, missing_column, text_of
+from headstart.data.corpus import BadRows, Corpus, CorpusReport
+from headstart.data.delimited import LABEL_NAMES
+from headstart.data.files import Row, read_rows
+from headstart.data.labels import Kind, as_labels, class_warnings, kind_of, separator_of
+from headstart.data.record import Problem, problem, shown, stop_at
+from headstart.errors import InputError
+
+__all__ = ["BadRows", "Corpus", "CorpusReport", "Kind", "Labelled", "load_labelled"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled file.
+
+    labels: (N,) int64 class numbers; (N, C) float32 of 0 and 1 for multilabel; (N,) float32 for
+        numbers. classes: names by class number, empty for numbers.
+    lines: (N,) where each row stands in `source`.
+    rows: in the file; rows = N + quarantined. problems: quarantined rows and warnings.
+    note: one line that says what was inferred.
+    """
+
+    texts: list[str]
+    labels: np.ndarray
+    kind: Kind
+    classes: list[str]
+    text_column: str
+    label_column: str
+    source: str
+    lines: np.ndarray
+    rows: int = 0
+    quarantined: int = 0
+    problems: tuple[Problem, ...] = ()
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, chosen: np.ndarray) -> Labelled:
+        """The chosen rows, in the order given; classes stay as they are."""
+        texts = [self.texts[number] for number in np.asarray(chosen).tolist()]
+        return Labelled(
+            texts,
+            self.labels[chosen],
+            self.kind,
+            self.classes,
+            self.text_column,
+            self.label_column,
+            self.source,
+            self.lines[chosen],
+            note=self.note,
+        )
+
+
+def load_labelled(
+    path: str | Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    kind: Kind | Literal["auto"] = "auto",
+    classes: Sequence[str] | None = None,
+    encoding: str | None = None,
+    bad_rows: BadRows = "stop",
+) -> Labelled:
+    """Read a labelled file; columns, kind and classes are inferred unless given.
+
+    text: the column, or several as "title+body". Rows with empty text or label are quarantined.
+    kind: by default "multilabel" for lists or labels joined by | or ;, "number" for numbers with
+        decimals or more than twenty values, else "classes".
+    classes: the known ones (of the training file); any other label is then a problem.
+    bad_rows: "skip" quarantines rows that cannot be read instead of stopping.
+    Raises InputError that lists up to twenty problems with file, line, column, value and fix.
+    """
+    source = str(path)
+    found, problems, quarantined = _read_all(path, encoding, bad_rows)
+    text_column, label_column = _columns(found, source, text, label)
+    kept, set_aside = _filled(found, text_column, label_column)
+    stop_at([p for p in set_aside if p.outcome == "reject"])
+    problems += set_aside
+    quarantined += len(set_aside)
+    if not kept:
+        raise InputError(f"{source}: no row has both a text and a label. Check the columns.")
+    values = [value for _, _, value in kept]
+    chosen, separator = kind_of(values) if kind == "auto" else (kind, separator_of(values))
+    labels, names, wrong = as_labels(kept, chosen, separator, classes, label_column)
+    stop_at(wrong)
+    if chosen != "number":
+        problems += class_warnings(values, separator, chosen, source, label_column)
+    note = (
+        f"{Path(source).name}: text {shown(text_column)!r}, label {shown(label_column)!r}, "
+        + (f"{chosen} ({len(names)})" if names else chosen)
+        + f", {len(kept)} rows"
+        + (f", {quarantined} quarantined" if quarantined else "")
+    )
+    return Labelled(
+        [words for _, words, _ in kept],
+        labels,
+        chosen,
+        names,
+        text_column,
+        label_column,
+        source,
+        np.asarray([row.line for row, _, _ in kept], dtype=np.int64),
+        len(kept) + quarantined,
+        quarantined,
+        tuple(problems),
+        note,
+    )
+
+
+def _read_all(
+    path: str | Path, encoding: str | None, bad_rows: BadRows
+) -> tuple[list[Row], list[Problem], int]:
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for item in read_rows(path, encoding=encoding):
+        if isinstance(item, Row):
+            rows.append(item)
+        else:
+            problems.append(item)
+    rejected = [one for one in problems if one.outcome == "reject"]
+    if bad_rows == "stop" or not rows:
+        stop_at(rejected)
+    stop_at([one for one in rejected if one.line == 0])
+    if not rows:
+        raise InputError(f"{path}: the file has a header but no rows. Add rows, or leave it out.")
+    return rows, problems, sum(one.outcome != "warn" for one in problems)
+
+
+def _columns(
+    rows: Sequence[Row], source: str, text: str | None, label: str | None
+) -> tuple[str, str]:
+    """Text and label column: as given, else by name, else by their values."""
+    columns = list(dict.fromkeys(name for row in rows[:200] for name in row.fields))
+    for role, wanted in (("text", text), ("label", label)):
+        if wanted is not None and wanted not in columns:
+            lacking = next((w for w in wanted.split("+") if w not in columns), None)
+            if lacking is not None or role == "label":
+                stop_at([missing_column(rows[0], lacking or wanted, role)])
+    if label is None:
+        label = _likely_label(rows, [c for c in columns if c != text])
+    if label is None:
+        raise InputError(
+            f"{source}: no column looks like labels (found: {', '.join(map(shown, columns))}). "
+            "Name it with --label COLUMN."
+        )
+    if text is None:
+        others = [column for column in columns if column != label]
+        if not others:
+            raise InputError(
+                f"{source}: the only column is {label!r}, but a text and a label are needed."
+            )
+        text = likely_text(rows[:1000], others)
+    return text, label
+
+
+def _likely_label(rows: Sequence[Row], columns: Sequence[str]) -> str | None:
+    named = {column.strip().casefold(): column for column in reversed(columns)}
+    known = next((named[name] for name in LABEL_NAMES if name in named), None)
+    if known is not None:
+        return known
+    if len(columns) < 2:
+        return None
+    longest = likely_text(rows[:1000], columns)
+    best, fewest = None, max(2, len(rows) // 2)
+    for column in columns:
+        if column == longest:
+            continue
+        values = [row.fields.get(column, "").strip() for row in rows]
+        distinct = len(set(values))
+        if values.count("") <= 0.05 * len(rows) and 1 < distinct <= fewest:
+            best, fewest = column, distinct - 1
+    return best
+
+
+def _filled(
+    rows: Sequence[Row], text: str, label: str
+) -> tuple[list[tuple[Row, str, str]], list[Problem]]:
+    """(row, text, label) where both are there, and a problem for every other row."""
+    kept: list[tuple[Row, str, str]] = []
+    problems: list[Problem] = []
+    for row in rows:
+        words = text_of(row, text)
+        value = row.fields.get(label)
+        if isinstance(words, Problem):
+            problems.append(words)
+        elif value is None:
+            problems.append(missing_column(row, label, "label"))
+        elif words.strip() and value.strip():
+            kept.append((row, words, value.strip()))
+        else:
+            problems.append(
+                _blank(row, label if words.strip() else text, is_text=not words.strip())
+            )
+    return kept, problems
+
+
+def _blank(row: Row, column: str, *, is_text: bool) -> Problem:
+    return problem(
+        22 if is_text else 23,
+        "quarantine",
+        source=row.source,
+        line=row.line,
+        column=column,
+        message=f"the {'text' if is_text else 'label'} is empty.",
+        fix="Fill it in, or remove the row.",
+    )
