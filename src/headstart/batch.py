@@ -83,8 +83,14 @@ class Layout:
 
     def to(self, device: Device) -> Layout:
         """The same layout on another device."""
-        moved = (t.to(device) for t in (self.lengths, self.positions, self.sequence, self.first))
-        return Layout(*moved, rows=self.rows, packed=self.packed)
+        return Layout(
+            self.lengths.to(device),
+            self.positions.to(device),
+            self.sequence.to(device),
+            self.first.to(device),
+            self.rows,
+            self.packed,
+        )
 
 
 @dataclass

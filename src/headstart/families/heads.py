@@ -39,7 +39,12 @@ class MaskedLanguageHead(nn.Module):
 
     def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
         """hidden: (N, hidden) of the chosen tokens; table: (vocab, hidden). Returns (N, vocab)."""
-        return F.linear(self.norm(self.activation(self.dense(hidden))), table, self.bias)
+        return F.linear(self.features(hidden), table, self.bias)
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """What the decoder sees, (N, hidden): for losses that never form all the scores."""
+        out: Tensor = self.norm(self.activation(self.dense(hidden)))
+        return out
 
 
 class CausalLanguageHead(nn.Module):

@@ -34,15 +34,18 @@ class Model(nn.Module):
         """What objectives may ask for in `needs`."""
         return "decoder" if self.config.causal else "encoder"
 
-    def encode(self, batch: Batch) -> Tensor:
-        """Last hidden states (T, hidden) of the batch's "tokens" stream."""
-        return self.hidden_states(batch)[-1]
+    def encode(self, batch: Batch, *, causal: bool | None = None) -> Tensor:
+        """Last hidden states (T, hidden) of the batch's "tokens" stream.
 
-    def hidden_states(self, batch: Batch) -> list[Tensor]:
+        causal: whether tokens see only what came before; None: as the family has it.
+        """
+        return self.hidden_states(batch, causal=causal)[-1]
+
+    def hidden_states(self, batch: Batch, *, causal: bool | None = None) -> list[Tensor]:
         """States after the embedding and after each block, each (T, hidden)."""
         layout = batch.layout["tokens"]
         x = self.embed(batch.inputs["tokens"], layout, batch.inputs.get("segments"))
-        return self.stack.hidden_states(x, layout)
+        return self.stack.hidden_states(x, layout, causal=causal)
 
 
 def build_model(

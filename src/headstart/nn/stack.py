@@ -29,13 +29,19 @@ class Transformer(nn.Module):
         """x: (T, hidden). Returns the last hidden states, (T, hidden)."""
         return self.hidden_states(x, layout)[-1]
 
-    def hidden_states(self, x: Tensor, layout: Layout) -> list[Tensor]:
-        """The states after the embedding and after each block; the last one is normalised."""
+    def hidden_states(
+        self, x: Tensor, layout: Layout, *, causal: bool | None = None
+    ) -> list[Tensor]:
+        """The states after the embedding and after each block; the last one is normalised.
+
+        causal: whether tokens see only what came before; None: as the config has it.
+        """
         config = self.config
-        full = row_masks(layout, causal=config.causal, window=None, dtype=x.dtype)
+        ordered = config.causal if causal is None else causal
+        full = row_masks(layout, causal=ordered, window=None, dtype=x.dtype)
         local = full
         if config.window is not None:
-            local = row_masks(layout, causal=config.causal, window=config.window, dtype=x.dtype)
+            local = row_masks(layout, causal=ordered, window=config.window, dtype=x.dtype)
         turn = near = None
         if config.position == "rotary":
             position, width = layout.positions, config.head_dim

@@ -1,0 +1,96 @@
+"""Causal language modelling: predict each next token from what came before.
+
+Source: Radford et al. 2019. The hybrid shows an encoder some batches with a causal mask, so that
+every token of them is a target: Charpentier and Samuel 2024, "GPT or BERT: why not both?". Their
+masked tokens are predicted one place earlier; here at their own place, so that the saved masked
+language head means what it does everywhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headstart.batch import Batch, Sequences
+from headstart.families.heads import MaskedLanguageHead, make_head
+from headstart.families.model import Model
+from headstart.objectives.masked_language import MaskedLanguage
+from headstart.objectives.objective import Loss
+from headstart.objectives.table_loss import table_loss
+
+CAUSAL = "causal"
+
+
+@dataclass(eq=False)
+class CausalLanguage:
+    """Predict every next token of a sequence, never across sequences."""
+
+    weight: float = 1.0
+    name: str = "clm"
+    needs: frozenset[str] = frozenset({"decoder"})
+    views: int = 1
+    pairs: bool = False
+
+    def head(self, model: Model, seed: int) -> nn.Module:
+        """The tied decoder has no weights of its own."""
+        return make_head(model, "causal", seed=seed)
+
+    def mark(
+        self, batch: Batch, sequences: Sequences, rng: np.random.Generator, progress: float
+    ) -> None:
+        """Every token but the last of its sequence has a target."""
+        mark_next(batch, self.name)
+
+    def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
+        """Cross-entropy over all next tokens."""
+        slots, labels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.labels"]
+        if not len(slots):
+            return Loss(hidden.sum().float() * 0, 0)
+        table = model.embed.tokens.weight
+        return Loss(table_loss(hidden.index_select(0, slots), table, None, labels), len(slots))
+
+
+@dataclass(eq=False)
+class HybridLanguage:
+    """One network and one head for both: a share of the batches is causal, the rest masked.
+
+    masked: how the other batches are masked. causal_share: of the batches.
+    """
+
+    masked: MaskedLanguage
+    causal_share: float = 0.5
+    weight: float = 1.0
+    name: str = "hybrid"
+    needs: frozenset[str] = frozenset({"encoder"})
+    views: int = 1
+    pairs: bool = False
+
+    def head(self, model: Model, seed: int) -> nn.Module:
+        """The masked language head serves both."""
+        return self.masked.head(model, seed)
+
+    def mark(
+        self, batch: Batch, sequences: Sequences, rng: np.random.Generator, progress: float
+    ) -> None:
+        """Draw which of the two this batch is, then mark it so."""
+        if rng.random() < self.causal_share:
+            batch.task = CAUSAL
+            mark_next(batch, self.masked.name)
+        else:
+            self.masked.mark(batch, sequences, rng, progress)
+
+    def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
+        """The same head and loss for both kinds of batch."""
+        assert isinstance(head, MaskedLanguageHead)
+        return self.masked.loss(model, head, hidden, batch)
+
+
+def mark_next(batch: Batch, name: str) -> None:
+    """Targets of causal prediction: slots whose successor is of the same sequence."""
+    sequence, tokens = batch.layout["tokens"].sequence, batch.inputs["tokens"]
+    slots = torch.nonzero((sequence[:-1] == sequence[1:]) & (sequence[:-1] >= 0)).flatten()
+    batch.targets[f"{name}.slots"] = slots
+    batch.targets[f"{name}.labels"] = tokens[slots + 1]

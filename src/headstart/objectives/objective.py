@@ -1,0 +1,205 @@
+"""What is predicted from unlabelled sequences: one or more parts over one shared encoding.
+
+In: ragged windows of documents. Out: a batch with its targets, and the loss. A single objective is
+a list of one part; joint ones (masked language + next sentence) are longer lists. Nothing here
+knows files, optimisers or labels.
+
+Legend: S sequences, T slots of the stream, N targets, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headstart.batch import Batch, Sequences
+from headstart.data.pack import lay_out
+from headstart.errors import InputError
+from headstart.families.model import Model
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A mean over `count` targets, and its named parts for the log."""
+
+    value: Tensor
+    count: int
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """What an objective must know of the tokenizer.
+
+    size: V. pad, cls, sep, mask: ids; cls and sep may be missing (GPT). special: all control ids.
+    word_starts: (V,) whether a token begins a word.
+    """
+
+    size: int
+    pad: int
+    cls: int | None
+    sep: int | None
+    mask: int | None
+    special: tuple[int, ...]
+    word_starts: np.ndarray
+
+    @property
+    def ordinary(self) -> np.ndarray:
+        """Ids that are no control tokens."""
+        return np.setdiff1d(np.arange(self.size), np.asarray(self.special, dtype=np.int64))
+
+
+class Part(Protocol):
+    """One prediction. Its targets are kept in the batch under "<name>.<what>"."""
+
+    name: str
+    weight: float
+    needs: frozenset[str]  # arrangements of the model that can do it: "encoder", "decoder"
+    views: int  # how often each sequence enters the batch
+    pairs: bool  # whether a sequence is shown as two segments
+
+    def head(self, model: Model, seed: int) -> nn.Module:
+        """A fresh head."""
+        ...
+
+    def mark(
+        self, batch: Batch, sequences: Sequences, rng: np.random.Generator, progress: float
+    ) -> None:
+        """Choose the targets and write them into the batch; may change the input tokens."""
+        ...
+
+    def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
+        """Loss from the last hidden states (T, hidden)."""
+        ...
+
+
+class Pretraining:
+    """Parts over one encoding of the same sequences.
+
+    Raises InputError for a combination or a model that cannot work, before any data is read.
+    """
+
+    SEGMENT: ClassVar[str] = "segments"
+
+    def __init__(self, parts: Sequence[Part], vocabulary: Vocabulary, *, segments: bool = False):
+        if not parts:
+            raise InputError("an objective needs at least one part")
+        names = [part.name for part in parts]
+        if len(set(names)) < len(names):
+            raise InputError(f"objective parts must differ, but are {', '.join(names)}")
+        if not frozenset.intersection(*(part.needs for part in parts)):
+            raise InputError(
+                f"objective {'+'.join(names)}: no model can do all of it, because "
+                + " and ".join(f"{p.name} needs {' or '.join(sorted(p.needs))}" for p in parts)
+            )
+        self.parts = tuple(parts)
+        self.vocabulary = vocabulary
+        self.segments = segments
+        self.name = "+".join(names)
+        self.needs = frozenset.intersection(*(part.needs for part in parts))
+        self.views = max(part.views for part in parts)
+        self.pairs = any(part.pairs for part in parts)
+
+    def refuse(self, model: Model) -> None:
+        """Raise InputError if this model cannot do it."""
+        if model.arrangement not in self.needs:
+            raise InputError(
+                f"objective {self.name} needs {' or '.join(sorted(self.needs))}, but family "
+                f"{model.family} is a {model.arrangement}: choose another family or objective"
+            )
+
+    def heads(self, model: Model, *, seed: int = 0) -> nn.ModuleDict:
+        """Fresh heads, one a part."""
+        self.refuse(model)
+        return nn.ModuleDict({part.name: part.head(model, seed) for part in self.parts})
+
+    def prepare(
+        self, sequences: Sequences, rng: np.random.Generator, progress: float = 0.0
+    ) -> Batch:
+        """The batch of these sequences: a pure function of the arguments.
+
+        progress: share of the run that is done, for schedules.
+        """
+        if self.views > 1:
+            sequences = sequences.take(np.tile(np.arange(len(sequences)), self.views))
+        targets: dict[str, Tensor] = {}
+        segments: np.ndarray | None = None
+        if self.pairs:
+            sequences, segments, follows = self._pair(sequences, rng)
+            targets["pairs.follows"] = torch.from_numpy(follows)
+        vocabulary = self.vocabulary
+        tokens, layout = lay_out(
+            sequences, prefix=vocabulary.cls, suffix=vocabulary.sep, pad=vocabulary.pad
+        )
+        inputs = {"tokens": tokens}
+        if segments is not None and self.segments:
+            inputs["segments"] = _second(layout.positions, layout.sequence, segments)
+        batch = Batch(inputs, {"tokens": layout}, targets, self.name)
+        for part in self.parts:
+            part.mark(batch, sequences, rng, progress)
+        return batch
+
+    def _pair(
+        self, sequences: Sequences, rng: np.random.Generator
+    ) -> tuple[Sequences, np.ndarray, np.ndarray]:
+        """Each sequence as its first half, a separator, and the second half of itself or another.
+
+        Returns the new sequences, where each second segment begins (position, first special token
+        counted), and whether it follows (1) or is from another document (0).
+        """
+        count, starts = len(sequences), sequences.starts
+        half = sequences.lengths // 2
+        swapped = np.flatnonzero(rng.random(count) < 0.5)
+        partner = np.arange(count)
+        partner[swapped] = np.roll(swapped, 1)
+        own = sequences.fields.get("document", sequences.index)
+        partner = np.where(own[partner] == own, np.arange(count), partner)
+        sep = self.vocabulary.sep
+        assert sep is not None, "pairs need a separator token"
+        pieces = []
+        for s in range(count):
+            p = partner[s]
+            first = sequences.tokens[starts[s] : starts[s] + half[s]]
+            second = sequences.tokens[starts[p] + half[p] : starts[p] + sequences.lengths[p]]
+            pieces.append(np.concatenate([first, [sep], second]))
+        paired = Sequences(
+            np.concatenate(pieces),
+            np.array([len(piece) for piece in pieces]),
+            sequences.index,
+            sequences.fields,
+        )
+        before = 1 if self.vocabulary.cls is not None else 0
+        return paired, half + 1 + before, (partner == np.arange(count)).astype(np.int64)
+
+    def loss(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Loss:
+        """Weighted sum of the parts' losses; the count is of the first part."""
+        hidden = model.encode(batch, causal=True if batch.task == "causal" else None)
+        losses = [p.loss(model, heads[p.name], hidden, batch) for p in self.parts]
+        if len(losses) == 1:
+            return losses[0]
+        total = sum(
+            (part.weight * loss.value for part, loss in zip(self.parts, losses, strict=True)),
+            start=hidden.new_zeros((), dtype=torch.float32),
+        )
+        named = {p.name: loss.value.detach() for p, loss in zip(self.parts, losses, strict=True)}
+        return Loss(total, max(loss.count for loss in losses), named)
+
+
+def _second(positions: Tensor, sequence: Tensor, begins: np.ndarray) -> Tensor:
+    """Segment ids (T,): 1 from where each sequence's second segment begins."""
+    begin = torch.from_numpy(begins)[sequence.clamp(min=0)]
+    return ((positions >= begin) & (sequence >= 0)).long()
+
+
+def ordinary_slots(batch: Batch, vocabulary: Vocabulary) -> np.ndarray:
+    """Slots of the stream that hold ordinary tokens: no padding, no control tokens."""
+    tokens = batch.inputs["tokens"].numpy()
+    filled = batch.layout["tokens"].sequence.numpy() >= 0
+    control = np.zeros(vocabulary.size, dtype=bool)
+    control[list(vocabulary.special)] = True
+    return np.flatnonzero(filled & ~control[tokens])

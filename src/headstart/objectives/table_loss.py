@@ -1,0 +1,84 @@
+"""Cross-entropy against a large table of outputs, without keeping the scores of the vocabulary.
+
+The scores of all targets over all outputs are the largest tensor of a language model's step. Here
+they exist for a few thousand targets at a time, and their gradient is taken while they do.
+
+Legend: N targets, C hidden, V outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SCORES_AT_ONCE = 2**26  # scores (targets x outputs) held at a time
+
+
+def table_loss(
+    hidden: Tensor, table: Tensor, bias: Tensor | None, target: Tensor, share: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of softmax(hidden table' + bias) against its targets, in fp32.
+
+    hidden: (N, C). table: (V, C). bias: (V,).
+    target: (N,) the right output of each; or, for spread targets, (2, M): rows of `hidden` and
+    outputs, with `share` (M,) the probability that falls on each; a row's shares add up to 1.
+    """
+    if share is None:
+        rows = torch.arange(len(hidden), device=hidden.device)
+        target = torch.stack([rows, target])
+        share = torch.ones(len(hidden), dtype=torch.float32, device=hidden.device)
+    loss: Tensor = _TableLoss.apply(hidden, table, bias, target, share)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _TableLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        hidden: Tensor,
+        table: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        share: Tensor,
+    ) -> Tensor:
+        count, outputs = len(hidden), len(table)
+        step = max(1, SCORES_AT_ONCE // outputs)
+        order = torch.argsort(target[0], stable=True)
+        target, share = target[:, order], share[order]
+        grad_hidden = torch.empty_like(hidden)
+        grad_table = torch.zeros_like(table)
+        grad_bias = None if bias is None else torch.zeros_like(bias)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        starts = list(range(0, count, step))
+        bounds = torch.searchsorted(
+            target[0].contiguous(), torch.tensor([*starts, count], device=target.device)
+        ).tolist()
+        for number, start in enumerate(starts):
+            some = slice(start, min(count, start + step))
+            mine = slice(bounds[number], bounds[number + 1])
+            at = (target[0, mine] - start, target[1, mine])
+            chosen = hidden[some]
+            scores = chosen @ table.t() if bias is None else torch.addmm(bias, chosen, table.t())
+            # softmax is computed in fp32 inside, whatever its input and output are
+            chance = torch.softmax(scores, -1)
+            total -= (share[mine] * chance[at].float().clamp_min(1e-30).log()).sum()
+            chance.index_put_(at, -share[mine].to(chance.dtype), accumulate=True)
+            grad_hidden[some] = chance @ table
+            grad_table.addmm_(chance.t(), chosen)
+            if grad_bias is not None:
+                grad_bias += chance.sum(0)
+        ctx.save_for_backward(grad_hidden, grad_table, grad_bias)
+        ctx.count = max(1, count)
+        return total / max(1, count)
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        *grads: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        grad_hidden, grad_table, grad_bias = ctx.saved_tensors
+        scale = (grads[0] / ctx.count).to(grad_hidden.dtype)
+        bias = None if grad_bias is None else grad_bias * scale
+        return grad_hidden * scale, grad_table * scale, bias, None, None
