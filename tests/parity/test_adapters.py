@@ -1,6 +1,5 @@
 import json
 
-import peft
 import pytest
 import safetensors.torch
 import torch
@@ -10,15 +9,10 @@ from headstart.errors import CheckpointError, InputError
 from headstart.families import load_model, make_head
 from headstart.families.adapters import load_adapter, save_adapter
 from headstart.nn import add_lora
-from parity.compare import (
-    VOCAB,
-    assert_close,
-    outputs,
-    ragged,
-    randomise,
-    save_stock,
-    stock_outputs,
-)
+from layouts import VOCAB, ragged
+from parity.compare import assert_close, outputs, randomise, save_stock, stock_outputs
+
+peft = pytest.importorskip("peft")
 
 SIZES = {
     "vocab_size": VOCAB,

@@ -11,7 +11,8 @@ import transformers
 from headstart.batch import Sequences
 from headstart.data.text import load_tokenizer
 from headstart.families import load_model, pool, save_model
-from parity.compare import assert_close, in_order, padded
+from layouts import in_order, padded
+from parity.compare import assert_close
 
 TEXTS = [
     "A man is eating food.",

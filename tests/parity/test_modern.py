@@ -5,17 +5,8 @@ import torch
 import transformers
 
 from headstart.families import load_model, make_head, modern, save_model
-from parity.compare import (
-    VOCAB,
-    assert_close,
-    outputs,
-    packed,
-    padded,
-    ragged,
-    randomise,
-    save_stock,
-    stock_outputs,
-)
+from layouts import VOCAB, packed, padded, ragged
+from parity.compare import assert_close, outputs, randomise, save_stock, stock_outputs
 
 SIZES = {
     "vocab_size": VOCAB,

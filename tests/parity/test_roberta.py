@@ -4,16 +4,8 @@ import torch
 import transformers
 
 from headstart.families import load_model, save_model
-from parity.compare import (
-    VOCAB,
-    assert_close,
-    outputs,
-    packed,
-    padded,
-    ragged,
-    save_stock,
-    stock_outputs,
-)
+from layouts import VOCAB, packed, padded, ragged
+from parity.compare import assert_close, outputs, save_stock, stock_outputs
 
 SIZES = {
     "vocab_size": VOCAB,

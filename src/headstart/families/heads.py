@@ -152,6 +152,7 @@ def pool(hidden: Tensor, layout: Layout, pooling: Pooling) -> Tensor:
     count = len(layout.lengths)
     # padding goes to one extra row, which is cut off
     owner = torch.where(layout.sequence < 0, count, layout.sequence)
-    total = hidden.new_zeros(count + 1, hidden.shape[1], dtype=torch.float32)
-    total = total.index_add(0, owner, hidden.float())[:count]
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    total = hidden.new_zeros(count + 1, hidden.shape[1], dtype=wide)
+    total = total.index_add(0, owner, hidden.to(wide))[:count]
     return (total / layout.lengths[:, None]).to(hidden.dtype)

@@ -40,7 +40,9 @@ class LoRALinear(nn.Linear):
 
     def merged(self) -> nn.Linear:
         """The plain linear that computes the same."""
-        plain = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None)
+        bias = self.bias is not None
+        # no memory and no draw from the global generator: both weights are given below
+        plain = nn.Linear(self.in_features, self.out_features, bias=bias, device="meta")
         plain.weight = nn.Parameter(self.weight + self.scale * self.lora_up @ self.lora_down)
         if self.bias is not None:
             plain.bias = nn.Parameter(self.bias.detach().clone())

@@ -1,0 +1,52 @@
+import math
+
+import pytest
+import torch
+
+from headstart.nn import TransformerConfig
+from headstart.nn.mlp import ACTIVATIONS, MLP
+
+SIZES = {
+    "vocab_size": 5,
+    "hidden_size": 2,
+    "num_layers": 1,
+    "num_heads": 1,
+    "intermediate_size": 1,
+    "bias": False,
+    "position": "learned",
+}
+
+
+def filled(mlp, up, down):
+    with torch.no_grad():
+        mlp.up.weight.copy_(torch.tensor(up))
+        mlp.down.weight.copy_(torch.tensor(down))
+    return mlp
+
+
+def test_a_gated_mlp_by_hand():
+    # first half is the gate: relu(1*2 + 0*3) = 2, times 0*2 + 1*3 = 3, written as (6, -6)
+    mlp = MLP(TransformerConfig(**SIZES, gated=True, activation="relu"))
+    mlp = filled(mlp, [[1.0, 0.0], [0.0, 1.0]], [[1.0], [-1.0]])
+    assert mlp(torch.tensor([[2.0, 3.0]])).tolist() == [[6.0, -6.0]]
+    assert mlp(torch.tensor([[-2.0, 3.0]])).tolist() == [[0.0, 0.0]]
+
+
+def test_a_plain_mlp_by_hand():
+    mlp = filled(MLP(TransformerConfig(**SIZES, activation="relu2")), [[1.0, 1.0]], [[1.0], [2.0]])
+    assert mlp(torch.tensor([[1.0, 2.0]])).tolist() == [[9.0, 18.0]]
+
+
+def test_activations_by_hand():
+    x = torch.tensor([1.0], dtype=torch.float64)
+    normal = 0.5 * (1 + math.erf(1 / math.sqrt(2)))
+    inner = math.sqrt(2 / math.pi) * (1 + 0.044715)
+    expected = {
+        "gelu": normal,
+        "gelu_tanh": 0.5 * (1 + math.tanh(inner)),
+        "relu": 1.0,
+        "relu2": 1.0,
+        "silu": 1 / (1 + math.exp(-1)),
+    }
+    found = {name: float(function(x)) for name, function in ACTIVATIONS.items()}
+    assert found == pytest.approx(expected, abs=1e-12)
