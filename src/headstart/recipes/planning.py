@@ -14,8 +14,8 @@ from typing import Literal
 
 from headstart.budget import format_seconds
 from headstart.config import ModelSettings, PretrainSettings
-from headstart.data.check import Problem
-from headstart.data.files import Document, list_files, read_documents
+from headstart.data.files import list_files, read_documents
+from headstart.data.record import Document, Problem
 from headstart.events import Events, Silent
 from headstart.recipes.machine import cpu_bf16, free_memory_gib, matrix_gflops
 from headstart.recipes.results import Fact, Json, to_json
