@@ -1,0 +1,94 @@
+"""The right metric for each kind of label: answers and gold in, one named score (higher is better) out.
+
+Classes: accuracy, or macro-F1 where the classes are strongly unbalanced, since always naming the
+biggest class would look good on accuracy. Several labels a row: micro-F1. Numbers: Spearman.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
+
+Kind = Literal["classes", "multilabel", "number"]
+Metric = Literal["accuracy", "macro-F1", "micro-F1", "Spearman", "R2", "MAE"]
+
+METRICS: dict[Kind, tuple[Metric, ...]] = {
+    "classes": ("accuracy", "macro-F1"),
+    "multilabel": ("micro-F1", "macro-F1"),
+    "number": ("Spearman", "R2", "MAE"),
+}
+UNBALANCED = 4.0  # biggest class over smallest class, from which macro-F1 is the default
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One result: metric, value, the F1 of every class (by name) and further metrics beside it."""
+
+    name: str
+    value: float
+    per_class: dict[str, float] = field(default_factory=dict)
+    others: dict[str, float] = field(default_factory=dict)
+
+
+def default_metric(gold: npt.NDArray[np.generic], *, kind: Kind) -> Metric:
+    """The metric that a report leads with, decided on the gold labels alone.
+
+    gold: (N,) integers for classes, (N, C) 0/1 for multilabel, (N,) floats for number.
+    """
+    if kind == "multilabel":
+        return "micro-F1"
+    if kind == "number":
+        return "Spearman"
+    counts = np.unique(gold, return_counts=True)[1]
+    return "macro-F1" if counts.max() >= UNBALANCED * counts.min() else "accuracy"
+
+
+def score(
+    answers: npt.NDArray[np.generic],
+    gold: npt.NDArray[np.generic],
+    *,
+    kind: Kind,
+    metric: Metric | None = None,
+    classes: Sequence[str] = (),
+) -> Scores:
+    """Score answers against gold labels of the same shape.
+
+    metric: chosen by `default_metric` when None. classes: names, in the order of the label numbers.
+    Raises ValueError if shapes differ, nothing is to be scored, or the metric does not suit the kind.
+    """
+    if answers.shape != gold.shape or gold.size == 0:
+        raise ValueError(f"answers have shape {answers.shape}, gold labels {gold.shape}: must be equal and not empty")
+    chosen = metric or default_metric(gold, kind=kind)
+    if chosen not in METRICS[kind]:
+        raise ValueError(f"metric is '{chosen}', but for {kind} it must be one of: {', '.join(METRICS[kind])}")
+    values = {name: _value(name, answers, gold) for name in METRICS[kind]}
+    per_class: dict[str, float] = {}
+    if kind != "number" and classes:
+        numbers = list(range(len(classes)))
+        each = f1_score(gold, answers, labels=numbers, average=None, zero_division=0)
+        per_class = {name: float(value) for name, value in zip(classes, each, strict=True)}
+    others = {name: value for name, value in values.items() if name != chosen}
+    return Scores(chosen, values[chosen], per_class, others)
+
+
+def _value(metric: Metric, answers: npt.NDArray[np.generic], gold: npt.NDArray[np.generic]) -> float:
+    if metric == "accuracy":
+        return float(accuracy_score(gold, answers))
+    if metric == "macro-F1":  # over the classes that the gold labels have
+        present = np.unique(gold) if gold.ndim == 1 else np.flatnonzero(gold.any(axis=0))
+        if present.size == 0:
+            return 0.0
+        return float(f1_score(gold, answers, labels=present, average="macro", zero_division=0))
+    if metric == "micro-F1":
+        return float(f1_score(gold, answers, average="micro", zero_division=0))
+    if metric == "Spearman":
+        if np.ptp(answers.astype(np.float64)) == 0 or np.ptp(gold.astype(np.float64)) == 0:
+            return 0.0  # a constant answer orders nothing
+        return float(stats.spearmanr(gold, answers).statistic)
+    if metric == "R2":
+        return float(r2_score(gold, answers))
+    return float(mean_absolute_error(gold, answers))

@@ -1,0 +1,112 @@
+"""The whole report as one frozen value: everything that the page, the file and the terminal show.
+
+`build_report` is pure: a score table, the arms and the facts about data and machine go in, verdicts and
+curves come out. It trains nothing, reads no file and knows no model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from headstart.report.cells import Arm, Cell, ScoreTable
+from headstart.report.curves import Point, arm_curve
+from headstart.report.verdict import MARGIN, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Corpus documents found again in the test (or training) file, and what was done."""
+
+    exact: int = 0
+    near: int = 0
+    train_test: int = 0  # training rows that are also in the test file
+    removed: int = 0  # corpus documents left out of pretraining
+    checked: bool = True
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What was read. classes: rows of each class. rows_read = accepted + quarantined + rejected."""
+
+    train_source: str
+    rows_read: int
+    quarantined: int
+    rejected: int
+    train_rows: int
+    test_rows: int
+    classes: dict[str, int] = field(default_factory=dict)
+    corpus_documents: int = 0
+    corpus_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the table does not know: task, data, leaks, machine, cost and how to repeat it.
+
+    metric: what the scores are. command: as typed, without folders of this machine. cell_command: repeats
+    one cell; {arm}, {labels} and {seed} are filled in. environment: names and versions.
+    """
+
+    task: str
+    metric: str
+    data: DataSummary
+    leaks: Leaks = Leaks()
+    pretrain_seconds: float = 0.0
+    budget_seconds: float = 0.0
+    spent_seconds: float = 0.0
+    command: str = ""
+    cell_command: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished report. curves: by arm name. scratch, public: second opinions, None without such an arm."""
+
+    facts: Facts
+    arms: tuple[Arm, ...]
+    cells: tuple[Cell, ...]
+    label_counts: tuple[int, ...]
+    seeds: tuple[int, ...]
+    curves: dict[str, tuple[Point, ...]]
+    verdict: Verdict
+    scratch: Verdict | None
+    public: Verdict | None
+    torn_cells: int = 0
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def point(self, name: str, labels: int) -> Point | None:
+        """The mean score of an arm at a label count, or None."""
+        return next((p for p in self.curves.get(name, ()) if p.labels == labels), None)
+
+    def unfinished(self) -> list[Cell]:
+        """Cells that were skipped or failed."""
+        return [cell for cell in self.cells if cell.status != "done"]
+
+
+def build_report(
+    table: ScoreTable, arms: Sequence[Arm], facts: Facts, *, margin: float = MARGIN
+) -> Report:
+    """Judge a score table. The main verdict sets own arms against controls and the from-scratch twin.
+
+    Public checkpoints are compared separately: they were paid for by somebody else's pretraining.
+    """
+    own = [arm for arm in arms if arm.kind == "own"]
+    scratch = [arm for arm in arms if arm.kind == "scratch"]
+    public = [arm for arm in arms if arm.kind == "public"]
+    controls = [arm for arm in arms if arm.kind == "control"] + scratch
+    return Report(
+        facts=facts,
+        arms=tuple(arms),
+        cells=tuple(table.cells),
+        label_counts=tuple(table.label_counts),
+        seeds=tuple(table.seeds),
+        curves={arm.name: tuple(arm_curve(table, arm.name)) for arm in arms},
+        verdict=judge(table, own, controls, margin=margin),
+        scratch=judge(table, own, scratch, margin=margin) if scratch else None,
+        public=judge(table, own, public, margin=margin) if public else None,
+        torn_cells=table.torn,
+    )
