@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,19 +72,24 @@ class CheckpointFolder:
         with machine_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = take_lock(self.folder)
-            self._recover()
+            try:
+                self._recover()
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            lock, self._lock = self._lock, None
+            with suppress(OSError):  # the lock is gone in any case
+                os.close(lock)
 
     def steps(self, kind: str = "step") -> list[int]:
         """Steps with a checkpoint folder, verified or not, in rising order."""
-        if not self.folder.is_dir():
-            return []
-        found = (_NAME.fullmatch(name) for name in os.listdir(self.folder))
+        with machine_errors(self.folder):
+            names = os.listdir(self.folder) if self.folder.is_dir() else []
+        found = [_NAME.fullmatch(name) for name in names]
         return sorted(int(match[2]) for match in found if match and match[1] == kind)
 
     def path(self, step: int, kind: str = "step") -> Path:
