@@ -15,6 +15,8 @@ import numpy as np
 
 from headstart.batch import Sequences, ragged_index
 
+SHORTEST_PIECE = 8  # tokens: shorter documents are not cut for the sake of having more windows
+
 
 class Documents(Protocol):
     """Token ids of documents, one after another."""
@@ -48,7 +50,8 @@ class Windows:
 
     A document is cut into as few windows as possible, of lengths that differ by at most one: no
     token is lost and there is no runt at the end. Documents with fewer than `shortest` tokens give
-    no window; they are counted in `dropped`.
+    no window; they are counted in `dropped`. Every document gives at least `pieces` windows, as far
+    as each can have eight tokens.
 
     document: (N,) which document each window comes from.
     order: (N,) its place among the windows of that document: 0, 1, ...
@@ -56,7 +59,9 @@ class Windows:
     lengths, starts: (N,) tokens of the window, and where in the token file it begins.
     """
 
-    def __init__(self, documents: Documents, *, length: int, shortest: int = 2) -> None:
+    def __init__(
+        self, documents: Documents, *, length: int, shortest: int = 2, pieces: int = 1
+    ) -> None:
         if length < 1:
             raise ValueError(f"length must be at least 1, but is {length}")
         self.tokens = documents.tokens
@@ -66,13 +71,14 @@ class Windows:
         kept = np.flatnonzero(sizes >= max(1, shortest))
         self.dropped = len(sizes) - len(kept)
         sizes = sizes[kept]
-        pieces = -(-sizes // length)
-        self.document = np.repeat(kept, pieces)
-        self.order = ragged_index(np.zeros(len(kept), np.int64), pieces)
-        whole, parts = np.repeat(sizes, pieces), np.repeat(pieces, pieces)
+        least = np.minimum(pieces, np.maximum(1, sizes // SHORTEST_PIECE))
+        number = np.maximum(-(-sizes // length), least)
+        self.document = np.repeat(kept, number)
+        self.order = ragged_index(np.zeros(len(kept), np.int64), number)
+        whole, parts = np.repeat(sizes, number), np.repeat(number, number)
         begin = self.order * whole // parts
         self.lengths = (self.order + 1) * whole // parts - begin
-        self.starts = np.repeat(offsets[kept], pieces) + begin
+        self.starts = np.repeat(offsets[kept], number) + begin
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -91,6 +97,47 @@ class Windows:
         tokens = self.tokens[ragged_index(self.starts[chosen], lengths)].astype(np.int64)
         fields = {"document": self.document[chosen], "order": self.order[chosen]}
         return Sequences(tokens, lengths, chosen, fields)
+
+
+class Stretches:
+    """Windows that travel together: up to `most` neighbours of one document count as one sequence.
+
+    For objectives that need several windows of a document in the same batch.
+
+    lengths: (N,) tokens of each stretch.
+    """
+
+    def __init__(self, windows: Windows, *, most: int = 8) -> None:
+        self.windows = windows
+        begins = np.flatnonzero(windows.order % most == 0)
+        self._begin = begins
+        self._count = np.diff(np.append(begins, len(windows)))
+        self.lengths = (
+            np.add.reduceat(windows.lengths, begins) if len(begins) else np.zeros(0, np.int64)
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def take(self, chosen: np.ndarray) -> Sequences:
+        """All windows of the chosen stretches, in the order given."""
+        chosen = np.asarray(chosen, dtype=np.int64)
+        return self.windows.take(ragged_index(self._begin[chosen], self._count[chosen]))
+
+
+class Chosen:
+    """Some of a source's sequences, under numbers of their own.
+
+    lengths: (N,) tokens of each.
+    """
+
+    def __init__(self, source: Source, numbers: np.ndarray) -> None:
+        self.source, self.numbers = source, np.asarray(numbers, dtype=np.int64)
+        self.lengths = source.lengths[self.numbers]
+
+    def take(self, chosen: np.ndarray) -> Sequences:
+        """The chosen ones, in the order given."""
+        return self.source.take(self.numbers[np.asarray(chosen, dtype=np.int64)])
 
 
 class TokenBatches:
