@@ -9,7 +9,15 @@ FACTS = Facts(
     task="contract clauses <type>",
     metric="accuracy",
     data=DataSummary(
-        "train.csv", 3_260, 52, 8, 3_200, 1_200, {"lease": 1100, "loan": 980, "保密": 720, "other & rest": 400}, 18_400, 5_200_000
+        "train.csv",
+        3_260,
+        52,
+        8,
+        3_200,
+        1_200,
+        {"lease": 1100, "loan": 980, "保密": 720, "other & rest": 400},
+        18_400,
+        5_200_000,
     ),
     leaks=Leaks(exact=21, near=16, train_test=2, removed=37),
     pretrain_seconds=840.0,
@@ -17,7 +25,12 @@ FACTS = Facts(
     spent_seconds=3120.0,
     command="headstart report train.csv --test test.csv --corpus contracts --budget 1h",
     cell_command="headstart report train.csv --only {arm} --labels {labels} --seed {seed}",
-    environment={"headstart": "0.1.0", "torch": "2.13.0", "python": "3.11", "machine": "2 CPU cores"},
+    environment={
+        "headstart": "0.1.0",
+        "torch": "2.13.0",
+        "python": "3.11",
+        "machine": "2 CPU cores",
+    },
     date="2026-11-20",
 )
 

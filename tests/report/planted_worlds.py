@@ -1,9 +1,10 @@
 """Simulated score tables whose truth is known: the worlds that the verdict is tested in.
 
-Seven arms (three own, majority, TF-IDF, LSA, scratch), label counts 50, 200, 800, 3200, five seeds. The
-score of arm a at seed s and count l is mean + draw + own noise: `draw` is shared by all arms (the luck
-of the labelled rows), both are correlated over label counts (the subsets are nested), and the standard
-deviation of one seed falls from 1-4 points at 50 labels to about a quarter of that at 3,200.
+Seven arms (three own, majority, TF-IDF, LSA, scratch), label counts 50, 200, 800, 3200, five
+seeds. The score of arm a at seed s and count l is mean + draw + own noise: `draw` is shared by all
+arms (the luck of the labelled rows), both are correlated over label counts (the subsets are
+nested), and the standard deviation of one seed falls from 1-4 points at 50 labels to about a
+quarter of that at 3,200.
 """
 
 from dataclasses import dataclass
@@ -25,13 +26,30 @@ ARMS = (
 )
 OWN = [arm for arm in ARMS if arm.kind == "own"]
 CONTROLS = [arm for arm in ARMS if arm.kind != "own"]
-SPREAD = {"own-probe": 0.8, "own-lora": 1.0, "own-full": 1.3, "majority": 0.0, "tfidf": 0.8, "lsa": 0.8, "scratch": 1.3}
-SECONDS = {"own-probe": 4.0, "own-lora": 40.0, "own-full": 90.0, "majority": 0.01, "tfidf": 1.0, "lsa": 2.0, "scratch": 80.0}
+SPREAD = {
+    "own-probe": 0.8,
+    "own-lora": 1.0,
+    "own-full": 1.3,
+    "majority": 0.0,
+    "tfidf": 0.8,
+    "lsa": 0.8,
+    "scratch": 1.3,
+}
+SECONDS = {
+    "own-probe": 4.0,
+    "own-lora": 40.0,
+    "own-full": 90.0,
+    "majority": 0.01,
+    "tfidf": 1.0,
+    "lsa": 2.0,
+    "scratch": 80.0,
+}
 
 
 @dataclass(frozen=True)
 class World:
-    """means: true scores (arms, counts). noise: (arms, counts), of one arm's own part for one seed."""
+    """means: true scores (arms, counts). noise: (arms, counts), of one arm's own part for one
+    seed."""
 
     name: str
     means: np.ndarray
@@ -45,7 +63,8 @@ class World:
 
 
 def noise_of(level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Own noise (arms, counts) and shared noise (counts,); level: sd of one seed at 50 labels, in points."""
+    """Own noise (arms, counts) and shared noise (counts,); level: sd of one seed at 50 labels, in
+    points."""
     shape = np.array([1.0, 0.65, 0.4, 0.25])
     own = np.array([SPREAD[arm.name] for arm in ARMS])[:, None] * level / 100 * shape
     return own * np.sqrt(0.5), level / 100 * np.sqrt(0.5) * shape
@@ -58,7 +77,13 @@ def standard_error(level: float) -> np.ndarray:
 
 
 def plant(
-    name: str, difference: np.ndarray, *, level: float, rng: np.random.Generator, winner: int = 1, gap: float | None = None
+    name: str,
+    difference: np.ndarray,
+    *,
+    level: float,
+    rng: np.random.Generator,
+    winner: int = 1,
+    gap: float | None = None,
 ) -> World:
     """A world with this difference between best own arm and best control at each count.
 
@@ -67,21 +92,22 @@ def plant(
     """
     noise, shared = noise_of(level)
     control = 0.62 + 0.075 * np.log2(COUNTS / 50) / 2
-    trail = (lambda: rng.uniform(0, 3, 1) if gap is None else np.array([gap]))
+    trails = rng.uniform(0, 3, (5, 1)) if gap is None else np.full((5, 1), gap)
     error = standard_error(level)
     means = np.zeros((len(ARMS), len(COUNTS)))
-    means[:3] = control + difference - np.stack([trail() * error for _ in range(3)])
+    means[:3] = control + difference - trails[:3] * error
     means[winner] = control + difference
     means[3] = 0.5
     best = int(rng.integers(4, 6))
-    means[4:6] = control - trail() * error
+    means[4:6] = control - trails[3:] * error
     means[best] = control
     means[6] = control - 0.06
     return World(name, means, noise, shared)
 
 
 def correlated(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
-    """Standard normal noise over label counts with correlation 0.4 between neighbours, 0.16, 0.064."""
+    """Standard normal noise over label counts with correlation 0.4 between neighbours, 0.16,
+    0.064."""
     counts = len(COUNTS)
     matrix = 0.4 ** np.abs(np.subtract.outer(np.arange(counts), np.arange(counts)))
     return rng.standard_normal((*size, counts)) @ np.linalg.cholesky(matrix).T
@@ -97,7 +123,13 @@ def as_table(scores: np.ndarray) -> ScoreTable:
     """The same as a score table."""
     return ScoreTable(
         [
-            Cell(arm.name, int(count), seed, float(scores[a, seed, k]), SECONDS[arm.name] * (1 + count / 3200))
+            Cell(
+                arm.name,
+                int(count),
+                seed,
+                float(scores[a, seed, k]),
+                SECONDS[arm.name] * (1 + count / 3200),
+            )
             for a, arm in enumerate(ARMS)
             for k, count in enumerate(COUNTS)
             for seed in range(scores.shape[1])

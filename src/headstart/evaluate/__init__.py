@@ -1,0 +1,1 @@
+"""Checkpoint or arm in, numbers with their spread out: metrics, baselines, statistics."""

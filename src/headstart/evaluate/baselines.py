@@ -1,15 +1,17 @@
-"""Control arms on text without any transformer: majority, TF-IDF and LSA, each with a tuned linear head.
+"""Control arms on text without any transformer: majority, TF-IDF and LSA, each with a tuned linear
+head.
 
-A vectoriser is fitted once on the unlabelled corpus plus the training texts (never on test texts) and
-then serves every cell of the report. `fit_linear` is the one linear probe of the library: frozen
-transformer features go through the same code, so no arm is tuned harder than another.
-Surprise: writing systems without spaces get character n-grams; word n-grams would see whole sentences.
+A vectoriser is fitted once on the unlabelled corpus plus the training texts (never on test texts)
+and then serves every cell of the report. `fit_linear` is the one linear probe of the library:
+frozen transformer features go through the same code, so no arm is tuned harder than another.
+Surprise: writing systems without spaces get character n-grams; word n-grams would see whole
+sentences.
 """
 
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,7 @@ from headstart.evaluate.metrics import Kind
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.generic]
-Features = Floats | sparse.csr_matrix
+Features: TypeAlias = Floats | sparse.csr_matrix
 
 GRID = tuple(10.0**power for power in range(-3, 3))  # inverse strength of the L2 penalty
 FIXED_C = 10.0
@@ -50,7 +52,9 @@ class TextFeatures(Protocol):
 
 
 def written_without_spaces(texts: Iterable[str], *, sample: int = 500) -> bool:
-    """Whether most letters of the first texts belong to scripts that put no spaces between words."""
+    """Whether most letters of the first texts belong to scripts that put no spaces between
+    words.
+    """
     letters = unspaced = 0
     for _, text in zip(range(sample), texts, strict=False):
         for char in text[:2000]:
@@ -62,7 +66,9 @@ def written_without_spaces(texts: Iterable[str], *, sample: int = 500) -> bool:
 
 
 class TfidfFeatures:
-    """Sublinear TF-IDF: words and word pairs, or runs of 1-3 characters for texts without spaces."""
+    """Sublinear TF-IDF: words and word pairs, or runs of 1-3 characters for texts without
+    spaces.
+    """
 
     name = "tfidf"
 
@@ -95,7 +101,9 @@ class LsaFeatures:
     name = "lsa"
 
     def __init__(self, texts: Sequence[str], *, width: int = 128, seed: int = 0) -> None:
-        """Fit on corpus and training texts together; width: dimensions kept (fewer if texts are few)."""
+        """Fit on corpus and training texts together; width: dimensions kept (fewer if texts are
+        few).
+        """
         self._words = TfidfFeatures(texts, longest=1, most=50_000)
         counts = self._words.transform(texts)
         width = max(1, min(width, min(counts.shape) - 1))
@@ -164,17 +172,19 @@ def fit_linear(
 ) -> LinearHead:
     """Fit a linear head, its penalty tuned by cross-validation inside these labels only.
 
-    features: (rows, width), dense or sparse. labels: (rows,) integers, (rows, outputs) 0/1, or (rows,)
-    floats. C is fixed where the smallest class has fewer than three rows. standardise: zero mean and
-    unit variance a column (dense only). balanced: classes weigh the same however frequent they are.
-    Raises ValueError if rows do not match or a value is not finite.
+    features: (rows, width), dense or sparse. labels: (rows,) integers, (rows, outputs) 0/1, or
+    (rows,) floats. C is fixed where the smallest class has fewer than three rows. standardise:
+    zero mean and unit variance a column (dense only). balanced: classes weigh the same however
+    frequent they are. Raises ValueError if rows do not match or a value is not finite.
     """
     if features.shape[0] != len(labels) or not len(labels):
-        raise ValueError(f"{features.shape[0]} feature rows for {len(labels)} labels: must be equal, at least 1")
+        raise ValueError(
+            f"{features.shape[0]} feature rows for {len(labels)} labels: must be equal, at least 1"
+        )
     columns: npt.NDArray[np.int64] | None = None
     shift, scale = np.zeros(1), np.ones(1)
     if sparse.issparse(features):
-        matrix = features.tocsr()  # a column without entries gets weight 0: leave it out
+        matrix = sparse.csr_matrix(features)  # a column without entries gets weight 0: leave it out
         columns = np.unique(matrix.indices).astype(np.int64)
         matrix = matrix[:, columns].astype(np.float64)
     else:
@@ -217,7 +227,13 @@ def _solve(
         return ridge.coef_[None, :], np.array([ridge.intercept_])
     if kind == "multilabel":
         parts = [
-            _solve(matrix, column.astype(np.int64), kind="classes", strength=strength, balanced=balanced)
+            _solve(
+                matrix,
+                column.astype(np.int64),
+                kind="classes",
+                strength=strength,
+                balanced=balanced,
+            )
             for column in labels.T
         ]
         parts = [_as_one_output(part, column) for part, column in zip(parts, labels.T, strict=True)]
@@ -227,11 +243,16 @@ def _solve(
     weighting = "balanced" if balanced else None
     model = LogisticRegression(C=strength, max_iter=300, tol=1e-4, class_weight=weighting)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty need not be followed to its end
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # a weak penalty need not be followed to its end
         model.fit(matrix, labels)
     weight, bias = model.coef_, model.intercept_
     if len(bias) == 1:  # two classes: scikit-learn keeps only the second one's
-        weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
+        weight, bias = (
+            np.concatenate([-weight / 2, weight / 2]),
+            np.concatenate([-bias / 2, bias / 2]),
+        )
     return weight, bias
 
 
@@ -245,14 +266,18 @@ def _as_one_output(part: tuple[Floats, Floats], column: Labels) -> tuple[Floats,
 def _tune(
     matrix: Features, labels: Labels, *, kind: Kind, seed: int, balanced: bool
 ) -> tuple[float, bool]:
-    """The C with the smallest cross-validated loss (ties: the stronger penalty), and whether tuned."""
+    """The C with the smallest cross-validated loss (ties: the stronger penalty), and whether
+    tuned.
+    """
     rows = len(labels)
     folds: StratifiedKFold | KFold
     if kind == "classes":
         smallest = int(np.unique(labels, return_counts=True)[1].min())
         if smallest < FEWEST_FOR_CV or len(np.unique(labels)) < 2:
             return FIXED_C, False
-        labels = np.unique(labels, return_inverse=True)[1]  # every fold's training part has all classes
+        labels = np.unique(labels, return_inverse=True)[
+            1
+        ]  # every fold's training part has all classes
         folds = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
     else:
         if rows < 2 * FOLDS:
@@ -263,7 +288,9 @@ def _tune(
     for strength in GRID:
         loss = 0.0
         for inside, outside in splits:
-            part = _solve(matrix[inside], labels[inside], kind=kind, strength=strength, balanced=balanced)
+            part = _solve(
+                matrix[inside], labels[inside], kind=kind, strength=strength, balanced=balanced
+            )
             loss += _loss(matrix[outside], labels[outside], part, kind=kind)
         if loss < lowest * (1 - 1e-4):
             best, lowest = strength, loss
@@ -274,9 +301,9 @@ def _loss(matrix: Features, labels: Labels, part: tuple[Floats, Floats], *, kind
     """Summed squared error for numbers, summed log-loss otherwise."""
     raw = np.asarray(matrix @ part[0].T) + part[1]
     if kind == "number":
-        return float(((raw[:, 0] - labels) ** 2).sum())
+        return float(((raw[:, 0] - labels.astype(np.float64)) ** 2).sum())
     if kind == "multilabel":
-        return float(np.logaddexp(0, np.where(labels > 0, -raw, raw)).sum())
+        return float(np.logaddexp(0, np.where(labels.astype(bool), -raw, raw)).sum())
     shares = np.exp(raw - raw.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     chosen = shares[np.arange(len(raw)), labels.astype(np.int64)]

@@ -1,12 +1,14 @@
-"""Best own arm minus best control at each label count, with a joint covariance, from few paired seeds.
+"""Best own arm minus best control at each label count, with a joint covariance, from few paired
+seeds.
 
-Two dangers of a table of arms are dealt with here. The winner's curse: the best of several noisy arms
-looks better than it is. Its expected optimism follows from the arms' noise and their gaps, and is
-taken off, for own arms and for controls alike (choosing on the other seeds instead was tried: unbiased,
-but 28 % noisier, in a way that the seeds themselves do not show). Few seeds: a variance from five
-numbers is itself mostly noise, so each one is moderated towards what all arms show at that label count,
-which adds `PRIOR_FREEDOM` degrees of freedom (the idea of Smyth 2004, "Linear models and empirical
-Bayes methods", section 3, with a fixed instead of an estimated prior weight).
+Two dangers of a table of arms are dealt with here. The winner's curse: the best of several noisy
+arms looks better than it is. Its expected optimism follows from the arms' noise and their gaps,
+and is taken off, for own arms and for controls alike (choosing on the other seeds instead was
+tried: unbiased, but 28 % noisier, in a way that the seeds themselves do not show). Few seeds: a
+variance from five numbers is itself mostly noise, so each one is moderated towards what all arms
+show at that label count, which adds `PRIOR_FREEDOM` degrees of freedom (the idea of Smyth 2004,
+"Linear models and empirical Bayes methods", section 3, with a fixed instead of an estimated prior
+weight).
 
 Shapes: A arms, S seeds, L label counts, T test rows. A missing cell is NaN.
 Where every seed draws the same rows (all labels used), the draw adds no noise and none is counted.
@@ -32,10 +34,10 @@ DOUBT = 1.0  # standard error of the optimism, as a share of its size
 class Differences:
     """Paired differences over label counts.
 
-    labels, mean, seed_sd, test_se, doubt: (L,); doubt: standard error of the optimism. covariance: (L, L) of the mean, seed and test noise together.
-    own, control: (L,), index of the arms compared, the best of each side.
-    own_curve, control_curve: (S, L), their scores less their optimism.
-    freedom: degrees of freedom of the t distribution that goes with the covariance.
+    labels, mean, seed_sd, test_se, doubt: (L,); doubt: standard error of the optimism. covariance:
+    (L, L) of the mean, seed and test noise together. own, control: (L,), index of the arms
+    compared, the best of each side. own_curve, control_curve: (S, L), their scores less their
+    optimism. freedom: degrees of freedom of the t distribution that goes with the covariance.
     """
 
     labels: Floats
@@ -71,13 +73,16 @@ def best_against_best(
 ) -> Differences:
     """Compare the best own arm with the best control at each label count.
 
-    own, controls: (A, S, L) scores. own_correct, control_correct: (A, S, L, T), whether each test row
-    was answered right; with both, the sampling noise of the test file is part of the covariance.
-    A label count at which fewer than two seeds have both sides gets an infinite variance.
-    Raises ValueError if seeds or label counts do not match.
+    own, controls: (A, S, L) scores. own_correct, control_correct: (A, S, L, T), whether each test
+    row was answered right; with both, the sampling noise of the test file is part of the
+    covariance. A label count at which fewer than two seeds have both sides gets an infinite
+    variance. Raises ValueError if seeds or label counts do not match.
     """
     if own.shape[1:] != controls.shape[1:] or not len(own) or not len(controls):
-        raise ValueError(f"own arms have shape {own.shape}, controls {controls.shape}: seeds and label counts differ")
+        raise ValueError(
+            f"own arms have shape {own.shape}, controls {controls.shape}: "
+            "seeds and label counts must be the same"
+        )
     arms = np.concatenate([own, controls])
     noise, correlation = _noise_of_arms(arms)
     means = adjusted_means(arms)
@@ -113,11 +118,12 @@ def best_against_best(
 
 
 def adjusted_means(arms: Floats) -> Floats:
-    """Mean of each arm over seeds, (A, L), as if it had all seeds: an arm that misses hard draws gains nothing.
+    """Mean of each arm over seeds, (A, L), as if it had all seeds: an arm that misses hard draws
+    gains nothing.
 
-    arms: (A, S, L). The luck of a seed is the mean over the arms that have all seeds of that label count.
-    -inf for an arm with fewer than two seeds, or fewer than half as many as the arm with the most (unless
-    no arm has two).
+    arms: (A, S, L). The luck of a seed is the mean over the arms that have all seeds of that label
+    count. -inf for an arm with fewer than two seeds, or fewer than half as many as the arm with
+    the most (unless no arm has two).
     """
     present = np.isfinite(arms)
     count = present.sum(axis=1)  # A L
@@ -137,8 +143,9 @@ def adjusted_means(arms: Floats) -> Floats:
 def optimism(means: Floats, error: float) -> float:
     """By how much the best of several measured means is expected to exceed the best true mean.
 
-    means: (A,), each measured with its own independent standard error `error`. The true gaps to the best
-    are taken as the measured ones less what noise alone adds to them (squared: 2 error^2).
+    means: (A,), each measured with its own independent standard error `error`. The true gaps to
+    the best are taken as the measured ones less what noise alone adds to them (squared: 2
+    error^2).
     """
     rivals = means[np.isfinite(means)]
     if rivals.size < 2 or error <= 0:
@@ -152,9 +159,11 @@ def optimism(means: Floats, error: float) -> float:
 def _best(
     scores: Floats, means: Floats, noise: Floats
 ) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
-    """Index (L,) of the arm with the best mean, its scores (S, L) less their optimism, and that (L,).
+    """Index (L,) of the arm with the best mean, its scores (S, L) less their optimism, and that
+    (L,).
 
-    What is taken off is itself a guess from noisy gaps: it counts as uncertain by `DOUBT` of its size.
+    What is taken off is itself a guess from noisy gaps: it counts as uncertain by `DOUBT` of its
+    size.
     """
     best = means.argmax(axis=0)
     curve = np.take_along_axis(scores, best[None, None, :], axis=0)[0]
@@ -188,12 +197,13 @@ def _moderated(gaps: Floats, noise: Floats, seeds: npt.NDArray[np.int64]) -> Flo
 def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
     """Variance left at each label count once arm and seed means are taken off, and its correlation.
 
-    Arms that never vary (majority) and those with missing cells are left out. Two-way layout, so the
-    degrees of freedom are (A - 1)(S - 1).
+    Arms that never vary (majority) and those with missing cells are left out. Two-way layout, so
+    the degrees of freedom are (A - 1)(S - 1).
     """
     complete = np.isfinite(arms).all(axis=(1, 2))
-    varies = complete & (np.where(complete[:, None, None], arms, 0.0).std(axis=1).max(axis=1) > SMALLEST_SD)
-    table = arms[varies]
+    still = np.where(complete[:, None, None], arms, 0.0).std(axis=1).max(axis=1) <= SMALLEST_SD
+    varies = np.asarray(complete & ~still)
+    table = arms[np.flatnonzero(varies)]
     size, seeds, counts = table.shape
     if size < 2 or seeds < 2:
         return np.zeros(counts), np.eye(counts)

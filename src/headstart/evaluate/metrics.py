@@ -1,4 +1,5 @@
-"""The right metric for each kind of label: answers and gold in, one named score (higher is better) out.
+"""The right metric for each kind of label: answers and gold in, one named score (higher is better)
+out.
 
 Classes: accuracy, or macro-F1 where the classes are strongly unbalanced, since always naming the
 biggest class would look good on accuracy. Several labels a row: micro-F1. Numbers: Spearman.
@@ -57,15 +58,22 @@ def score(
 ) -> Scores:
     """Score answers against gold labels of the same shape.
 
-    metric: chosen by `default_metric` when None. classes: names, in the order of the label numbers.
-    Raises ValueError if shapes differ, nothing is to be scored, or the metric does not suit the kind.
+    metric: chosen by `default_metric` when None. classes: names, in the order of the label
+    numbers. Raises ValueError if shapes differ, nothing is to be scored, or the metric does not
+    suit the kind.
     """
     if answers.shape != gold.shape or gold.size == 0:
-        raise ValueError(f"answers have shape {answers.shape}, gold labels {gold.shape}: must be equal and not empty")
+        raise ValueError(
+            f"answers have shape {answers.shape}, gold labels {gold.shape}: "
+            "must be equal and not empty"
+        )
     chosen = metric or default_metric(gold, kind=kind)
-    if chosen not in METRICS[kind]:
-        raise ValueError(f"metric is '{chosen}', but for {kind} it must be one of: {', '.join(METRICS[kind])}")
-    values = {name: _value(name, answers, gold) for name in METRICS[kind]}
+    leading = [name for name in METRICS[kind] if name != "MAE"]  # of which more is better
+    if chosen not in leading:
+        raise ValueError(
+            f"metric is '{chosen}', but for {kind} it must be one of: {', '.join(leading)}"
+        )
+    values: dict[str, float] = {name: _value(name, answers, gold) for name in METRICS[kind]}
     per_class: dict[str, float] = {}
     if kind != "number" and classes:
         numbers = list(range(len(classes)))
@@ -75,20 +83,29 @@ def score(
     return Scores(chosen, values[chosen], per_class, others)
 
 
-def _value(metric: Metric, answers: npt.NDArray[np.generic], gold: npt.NDArray[np.generic]) -> float:
-    if metric == "accuracy":
-        return float(accuracy_score(gold, answers))
-    if metric == "macro-F1":  # over the classes that the gold labels have
-        present = np.unique(gold) if gold.ndim == 1 else np.flatnonzero(gold.any(axis=0))
-        if present.size == 0:
-            return 0.0
-        return float(f1_score(gold, answers, labels=present, average="macro", zero_division=0))
-    if metric == "micro-F1":
-        return float(f1_score(gold, answers, average="micro", zero_division=0))
-    if metric == "Spearman":
-        if np.ptp(answers.astype(np.float64)) == 0 or np.ptp(gold.astype(np.float64)) == 0:
-            return 0.0  # a constant answer orders nothing
-        return float(stats.spearmanr(gold, answers).statistic)
-    if metric == "R2":
-        return float(r2_score(gold, answers))
-    return float(mean_absolute_error(gold, answers))
+def _value(
+    metric: Metric, answers: npt.NDArray[np.generic], gold: npt.NDArray[np.generic]
+) -> float:
+    match metric:
+        case "accuracy":
+            value = accuracy_score(gold, answers)
+        case "macro-F1":
+            value = _macro_f1(answers, gold)
+        case "micro-F1":
+            value = f1_score(gold, answers, average="micro", zero_division=0)
+        case "Spearman":
+            constant = np.ptp(answers) == 0 or np.ptp(gold) == 0  # orders nothing
+            value = 0.0 if constant else stats.spearmanr(gold, answers).statistic
+        case "R2":
+            value = r2_score(gold, answers)
+        case "MAE":
+            value = mean_absolute_error(gold, answers)
+    return float(value)
+
+
+def _macro_f1(answers: npt.NDArray[np.generic], gold: npt.NDArray[np.generic]) -> float:
+    """Over the classes that the gold labels have."""
+    present = np.unique(gold) if gold.ndim == 1 else np.flatnonzero(gold.any(axis=0))
+    if present.size == 0:
+        return 0.0
+    return float(f1_score(gold, answers, labels=present, average="macro", zero_division=0))

@@ -1,10 +1,11 @@
-"""Intervals, paired comparisons and power for few seeds: arrays of scores in, numbers with their spread out.
+"""Intervals, paired comparisons and power for few seeds: arrays of scores in, numbers with their
+spread out.
 
-Scores are paired: seed s saw the same labelled rows in every arm, so differences are formed seed by
-seed before anything is averaged. With fewer than `BOOTSTRAP_FROM` seeds the t interval is used, since
-a bootstrap of five numbers is too narrow; from there on the BCa bootstrap, which assumes no shape.
-The seeds share one test file, so its own sampling noise does not shrink with more seeds: it is
-added when per-example correctness is given.
+Scores are paired: seed s saw the same labelled rows in every arm, so differences are formed seed
+by seed before anything is averaged. With fewer than `BOOTSTRAP_FROM` seeds the t interval is used,
+since a bootstrap of five numbers is too narrow; from there on the BCa bootstrap, which assumes no
+shape. The seeds share one test file, so its own sampling noise does not shrink with more seeds: it
+is added when per-example correctness is given.
 """
 
 import math
@@ -36,7 +37,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean of (own - control) over seeds. sd is that of one seed; se includes test-set noise if known."""
+    """Mean of (own - control) over seeds. sd is that of one seed; se includes test-set noise if
+    known.
+    """
 
     mean: float
     sd: float
@@ -114,8 +117,9 @@ def paired_difference(
 def test_noise(own: npt.NDArray[np.bool_], control: npt.NDArray[np.bool_]) -> float:
     """Standard error of a paired difference in accuracy that comes from the choice of test rows.
 
-    own, control: (seeds, test rows). The rows are the sample; seeds are averaged first, and the part of
-    the row-to-row variance that is only seed noise (measured within rows) is taken off again.
+    own, control: (seeds, test rows). The rows are the sample; seeds are averaged first, and the
+    part of the row-to-row variance that is only seed noise (measured within rows) is taken off
+    again.
     """
     gaps = own.astype(np.float64) - control.astype(np.float64)  # seeds, rows
     seeds, rows = gaps.shape
@@ -135,7 +139,9 @@ def wilson(correct: int, total: int, *, level: float = LEVEL) -> Interval:
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
     if total < 1 or not 0 <= correct <= total:
-        raise ValueError(f"{correct} right answers out of {total}: need 0 <= right <= total, total >= 1")
+        raise ValueError(
+            f"{correct} right answers out of {total}: need 0 <= right <= total, total >= 1"
+        )
     z = float(stats.norm.ppf((1 + level) / 2))
     share = correct / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
@@ -146,10 +152,10 @@ def wilson(correct: int, total: int, *, level: float = LEVEL) -> Interval:
 def seeds_needed(difference: float, sd: float, *, power: float = 0.8, level: float = LEVEL) -> int:
     """Seeds at which a paired t test finds a true difference with the wanted power.
 
-    difference: true mean difference; sd: standard deviation of one seed's difference, same unit. The
-    test is one-sided at (1 - level) / 2, like the bound of an interval of that level. Exact: it uses
-    the non-central t distribution. Capped at 10,000.
-    Source: Cohen 1988, "Statistical power analysis", chapter 2, case 4 (paired).
+    difference: true mean difference; sd: standard deviation of one seed's difference, same unit.
+    The test is one-sided at (1 - level) / 2, like the bound of an interval of that level. Exact:
+    it uses the non-central t distribution. Capped at 10,000. Source: Cohen 1988, "Statistical
+    power analysis", chapter 2, case 4 (paired).
     """
     if not difference or not math.isfinite(sd):
         return MOST_SEEDS

@@ -1,0 +1,1 @@
+"""The transfer report: cells, curves, verdict, and what is shown of them."""

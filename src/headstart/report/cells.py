@@ -1,9 +1,9 @@
 """The score table of a report: one cell for each arm, label count and seed, kept in `cells.jsonl`.
 
-A cell is one line, written in one piece and flushed to disk, so a report that is killed goes on with
-the cells that are done. A torn last line is counted, and cut off before the next cell is written.
-Labelled subsets are nested and paired: with one seed, the 50 labels are among the 200, and every arm
-sees the same ones.
+A cell is one line, written in one piece and flushed to disk, so a report that is killed goes on
+with the cells that are done. A torn last line is counted, and cut off before the next cell is
+written. Labelled subsets are nested and paired: with one seed, the 50 labels are among the 200,
+and every arm sees the same ones.
 """
 
 import json
@@ -42,8 +42,8 @@ class Arm:
 class Cell:
     """One training and its score (a fraction, higher is better) on the test rows.
 
-    seconds: wall-clock time. settings: what repeats it. correct: `pack_correct` of the test rows that
-    were answered right, or "" where that makes no sense.
+    seconds: wall-clock time. settings: what repeats it. correct: `pack_correct` of the test rows
+    that were answered right, or "" where that makes no sense.
     """
 
     arm: str
@@ -65,7 +65,9 @@ class Cell:
 class ScoreTable:
     """Cells by (arm, labels, seed); a later cell replaces an earlier one with the same key."""
 
-    def __init__(self, cells: Sequence[Cell] = (), *, path: Path | None = None, torn: int = 0) -> None:
+    def __init__(
+        self, cells: Sequence[Cell] = (), *, path: Path | None = None, torn: int = 0
+    ) -> None:
         self.path = path
         self.torn = torn
         self._cells = {cell.key: cell for cell in cells}
@@ -107,7 +109,9 @@ class ScoreTable:
     def done(self, arm: str, *, labels: int | None = None) -> list[Cell]:
         """Finished cells of an arm, by labels and seed."""
         chosen = [c for c in self._cells.values() if c.arm == arm and c.status == "done"]
-        return sorted((c for c in chosen if labels in (None, c.labels)), key=lambda c: (c.labels, c.seed))
+        return sorted(
+            (c for c in chosen if labels in (None, c.labels)), key=lambda c: (c.labels, c.seed)
+        )
 
     @property
     def label_counts(self) -> list[int]:
@@ -129,7 +133,8 @@ class ScoreTable:
         return table
 
     def correct(self, arms: Sequence[str]) -> npt.NDArray[np.bool_] | None:
-        """Right answers (arms, seeds, label counts, test rows); None unless every done cell has them.
+        """Right answers (arms, seeds, label counts, test rows); None unless every done cell has
+        them.
 
         Places of cells that are not done hold False: read them only where `scores` is finite.
         """
@@ -150,13 +155,16 @@ def draw(
 ) -> npt.NDArray[np.int64]:
     """Row numbers of n labelled rows, sorted; nested in n, and a pure function of (labels, seed).
 
-    labels: (N,) integers, (N, C) 0/1 for multilabel, (N,) floats for number. Each class first gets up
-    to two rows, then rows come in proportion to the class's frequency. Numbers are spread over their
-    quintiles; rows with several labels first cover every label, the rarest first.
-    Raises InputError if there are not n rows.
+    labels: (N,) integers, (N, C) 0/1 for multilabel, (N,) floats for number. Each class first gets
+    up to two rows, then rows come in proportion to the class's frequency. Numbers are spread over
+    their quintiles; rows with several labels first cover every label, the rarest first. Raises
+    InputError if there are not n rows.
     """
     if not 1 <= n <= len(labels):
-        raise InputError(f"cannot draw {n} labelled rows out of {len(labels)}: choose between 1 and {len(labels)}")
+        raise InputError(
+            f"cannot draw {n} labelled rows out of {len(labels)}: "
+            f"choose between 1 and {len(labels)}"
+        )
     rng = np.random.default_rng([_DRAW_STREAM, seed])
     if kind == "multilabel":
         order = _cover_every_label(labels, rng)
@@ -190,10 +198,12 @@ def _spread(groups: npt.NDArray[np.generic], rng: np.random.Generator) -> npt.ND
     offset = rng.random(len(counts))[group]
     late = rank >= BALANCED_ROUNDS
     when = np.where(late, BALANCED_ROUNDS + (rank + offset) / counts[group], rank + 0.5 * offset)
-    return shuffled[np.argsort(when, kind="stable")]
+    return np.asarray(shuffled[np.argsort(when, kind="stable")])
 
 
-def _cover_every_label(labels: npt.NDArray[np.generic], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _cover_every_label(
+    labels: npt.NDArray[np.generic], rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
     shuffled = rng.permutation(len(labels))
     table = np.asarray(labels)[shuffled] > 0
     first: list[int] = []
@@ -202,16 +212,24 @@ def _cover_every_label(labels: npt.NDArray[np.generic], rng: np.random.Generator
         if holders.size and not table[first, label].any():
             first.append(int(holders[0]))
     rest = np.setdiff1d(np.arange(len(labels)), first)
-    return shuffled[np.concatenate([np.array(first, dtype=np.int64), rest])]
+    order = np.concatenate([np.array(first, dtype=np.int64), rest])
+    return np.asarray(shuffled[order])
 
 
 def _parse(line: bytes, path: Path, number: int) -> Cell:
     try:
         values = json.loads(line)
-        return Cell(**{part.name: values[part.name] for part in fields(Cell) if part.name in values})
+        if not isinstance(values, dict):
+            raise TypeError("not an object")
+        if not isinstance(values, dict):
+            raise TypeError("not an object")
+        return Cell(
+            **{part.name: values[part.name] for part in fields(Cell) if part.name in values}
+        )
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{path.name}, line {number}: not a cell of a report ({error}). Delete this line to compute the cell again"
+            f"{path.name}, line {number}: not a cell of a report ({error}). "
+            "Delete this line to compute the cell again"
         ) from error
 
 

@@ -1,10 +1,11 @@
-"""Learning curves over label counts: means with bands, where own and control cross, what it is worth.
+"""Learning curves over label counts: means with bands, where own and control cross, what it is
+worth.
 
-Between two label counts curves are taken as straight on a logarithmic label axis. Both label numbers
-that a report states (crossover, label-equivalence) get their interval by inverting the interval of a
-difference: all label counts at which the data cannot tell the two sides apart (the idea of Fieller
-1954). That keeps its coverage with five seeds, where resampling five seeds would not. An end that the
-measured counts do not bound is 0 or infinite.
+Between two label counts curves are taken as straight on a logarithmic label axis. Both label
+numbers that a report states (crossover, label-equivalence) get their interval by inverting the
+interval of a difference: all label counts at which the data cannot tell the two sides apart (the
+idea of Fieller 1954). That keeps its coverage with five seeds, where resampling five seeds would
+not. An end that the measured counts do not bound is 0 or infinite.
 """
 
 import math
@@ -18,7 +19,9 @@ from headstart.evaluate.differences import PRIOR_FREEDOM, Differences
 from headstart.evaluate.statistics import LEVEL, Floats, Interval, mean_interval
 from headstart.report.cells import ScoreTable
 
-ACROSS_COUNTS = 1.5  # variance of a difference between two label counts, against within one (draws differ)
+ACROSS_COUNTS = (
+    1.5  # variance of a difference between two label counts, against within one (draws differ)
+)
 GRID = 240  # label counts tried between the fewest and the most
 
 
@@ -56,9 +59,13 @@ def arm_curve(table: ScoreTable, arm: str, *, level: float = LEVEL) -> list[Poin
 def smooth(
     means: Sequence[float] | Floats, weights: Sequence[float] | Floats, *, rising: bool
 ) -> Floats:
-    """The closest curve that only rises (or only falls): isotonic regression, weighted least squares."""
+    """The closest curve that only rises (or only falls): isotonic regression, weighted least
+    squares.
+    """
     fit = optimize.isotonic_regression(
-        np.asarray(means, dtype=np.float64), weights=np.asarray(weights, dtype=np.float64), increasing=rising
+        np.asarray(means, dtype=np.float64),
+        weights=np.asarray(weights, dtype=np.float64),
+        increasing=rising,
     )
     return np.asarray(fit.x, dtype=np.float64)
 
@@ -68,8 +75,8 @@ def crossover(
 ) -> LabelNumber:
     """The label count at which the advantage falls to the margin (or rises to it).
 
-    The estimate is where the monotone curve through the differences meets the margin. Infinite: not by
-    the largest count measured. 0: already at the smallest.
+    The estimate is where the monotone curve through the differences meets the margin. Infinite:
+    not by the largest count measured. 0: already at the smallest.
     """
     sign = 1.0 if falling else -1.0
     known = np.isfinite(np.diag(differences.covariance))
@@ -87,7 +94,9 @@ def crossover(
     return LabelNumber(estimate, _open_interval(grid, centre - half, centre + half, level))
 
 
-def label_equivalence(differences: Differences, position: int, *, level: float = LEVEL) -> LabelNumber:
+def label_equivalence(
+    differences: Differences, position: int, *, level: float = LEVEL
+) -> LabelNumber:
     """How many labels the best control needs to reach the best own arm's score at one label count.
 
     position: index of that label count. Infinite: more than the largest count measured.
@@ -111,7 +120,9 @@ def label_equivalence(differences: Differences, position: int, *, level: float =
         PRIOR_FREEDOM + seeds - 1
     )
     other = differences.test_se[position] ** 2 + differences.doubt[position] ** 2
-    half = stats.t.ppf((1 + level) / 2, PRIOR_FREEDOM + seeds - 1) * np.sqrt(variance / seeds + other)
+    half = stats.t.ppf((1 + level) / 2, PRIOR_FREEDOM + seeds - 1) * np.sqrt(
+        variance / seeds + other
+    )
     centre = gaps.mean(axis=0)
     return LabelNumber(estimate, _open_interval(grid, centre - half, centre + half, level))
 
@@ -135,7 +146,9 @@ def _interpolation(positions: Floats, grid: Floats) -> Floats:
 
 
 def _open_interval(grid: Floats, low: Floats, high: Floats, level: float) -> Interval:
-    """Label counts whose band includes 0, for a falling difference; ends beyond the grid are open."""
+    """Label counts whose band includes 0, for a falling difference; ends beyond the grid are
+    open.
+    """
     above, below = low > 0, high < 0
     undecided = np.flatnonzero(~above & ~below)
     if not undecided.size:

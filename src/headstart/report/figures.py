@@ -1,4 +1,5 @@
-"""Geometry of the two charts of the page: curves and differences in, coordinates for the template out.
+"""Geometry of the two charts of the page: curves and differences in, coordinates for the template
+out.
 
 Drawn by hand rather than by a plotting library, so that text stays text in both languages, colours
 follow the reader's dark mode, and the page stays small. Coordinates are SVG user units.
@@ -13,6 +14,7 @@ from headstart.report.words import count, points
 WIDTH, HEIGHT, GAP_HEIGHT = 860.0, 400.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 190.0, 18.0, 46.0
 LABEL_STEP = 19.0
+STEPS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, math.inf)  # between ticks
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ class Gaps:
 
 
 def arm_styles(report: Report) -> dict[str, str]:
-    """CSS class of every arm: its kind, and its number within the kind (three shades, then again)."""
+    """CSS class of every arm: its kind, and its number within the kind (three shades, then
+    again).
+    """
     styles: dict[str, str] = {}
     seen: dict[str, int] = {}
     for arm in report.arms:
@@ -96,10 +100,19 @@ def arm_styles(report: Report) -> dict[str, str]:
 def curve_chart(report: Report) -> Curves:
     """Lay out the learning curves of all arms that have a finished cell."""
     shown = {name: curve for name, curve in report.curves.items() if curve}
-    values = [v for curve in shown.values() for p in curve for v in (p.mean, *_ends(p.interval.low, p.interval.high, p.mean))]
+    values = [
+        v
+        for curve in shown.values()
+        for p in curve
+        for v in (p.mean, *_ends(p.interval.low, p.interval.high, p.mean))
+    ]
     y_ticks, y = _scale(min(values, default=0.0), max(values, default=1.0), height=HEIGHT)
     x = _log_axis(report.label_counts)
-    strong = {report.verdict.gaps[-1].own, report.verdict.gaps[-1].control} if report.verdict.gaps else set()
+    strong = (
+        {report.verdict.gaps[-1].own, report.verdict.gaps[-1].control}
+        if report.verdict.gaps
+        else set()
+    )
     styles = arm_styles(report)
     ends = {name: y(curve[-1].mean) for name, curve in shown.items()}
     label_y = _spread_labels(ends)
@@ -109,7 +122,10 @@ def curve_chart(report: Report) -> Curves:
         bounds = [_ends(p.interval.low, p.interval.high, p.mean) for p in curve]
         upper = [(x(p.labels), y(high)) for p, (_, high) in zip(curve, bounds, strict=True)]
         lower = [(x(p.labels), y(low)) for p, (low, _) in zip(curve, bounds, strict=True)]
-        dots = tuple((*spot, f"{count(p.labels)}: {points(p.mean)}") for spot, p in zip(spots, curve, strict=True))
+        dots = tuple(
+            (*spot, f"{count(p.labels)}: {points(p.mean)}")
+            for spot, p in zip(spots, curve, strict=True)
+        )
         lines.append(
             Line(
                 arm=name,
@@ -138,7 +154,14 @@ def gap_chart(report: Report) -> Gaps | None:
     y_ticks, y = _scale(min(values), max(values), height=GAP_HEIGHT, signed=True)
     x = _log_axis(report.label_counts)
     bars = tuple(
-        Bar(x(gap.labels), y(gap.mean), y(low), y(high), points(gap.mean, signed=True), gap.mean > verdict.margin)
+        Bar(
+            x(gap.labels),
+            y(gap.mean),
+            y(low),
+            y(high),
+            points(gap.mean, signed=True),
+            gap.mean > verdict.margin,
+        )
         for gap, (low, high) in zip(gaps, bounds, strict=True)
     )
     crossing = None
@@ -177,10 +200,12 @@ def _log_axis(label_counts: tuple[int, ...]) -> _LogScale:
     return _LogScale(low - pad, high + pad, LEFT, WIDTH - RIGHT)
 
 
-def _scale(low: float, high: float, *, height: float, signed: bool = False) -> tuple[tuple[Tick, ...], _Scale]:
+def _scale(
+    low: float, high: float, *, height: float, signed: bool = False
+) -> tuple[tuple[Tick, ...], _Scale]:
     """Three to seven round ticks over the values, and the scale from values to y."""
     span = max(high - low, 0.01)
-    step = next(s for s in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, math.inf) if span / s <= 6)
+    step = next(size for size in STEPS if span / size <= 6)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     scale = _Scale(first * step, last * step, height - BOTTOM, TOP)
     digits = 1 if step < 0.01 else 0

@@ -1,7 +1,8 @@
-"""From a Report to what people and programs read: report.html, report.json, and the terminal summary.
+"""From a Report to what people and programs read: report.html, report.json, and the terminal
+summary.
 
-The page is one file that needs no network: styles, charts and a few lines of script are inside. It holds
-both languages; a button switches. All text from the user's data is escaped.
+The page is one file that needs no network: styles, charts and a few lines of script are inside. It
+holds both languages; a button switches. All text from the user's data is escaped.
 """
 
 import json
@@ -31,6 +32,7 @@ from headstart.report.words import (
     about,
     count,
     duration,
+    metric_name,
     points,
     say,
     share,
@@ -38,11 +40,19 @@ from headstart.report.words import (
 )
 
 MARKS = {"pays": "▲", "pays below": "◢", "pays from": "◣", "does not pay": "▼", "cannot tell": "◆"}
-_COLOURS = {"pays": "green", "pays below": "green", "pays from": "green", "does not pay": "red", "cannot tell": "yellow"}
+_COLOURS = {
+    "pays": "green",
+    "pays below": "green",
+    "pays from": "green",
+    "does not pay": "red",
+    "cannot tell": "yellow",
+}
 
 
 def write_report(report: Report, folder: Path, *, lang: Lang = "en") -> tuple[Path, Path]:
-    """Write report.html and report.json into a folder, each appearing whole; returns their paths."""
+    """Write report.html and report.json into a folder, each appearing whole; returns their
+    paths.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     page, data = folder / "report.html", folder / "report.json"
     _write_whole(page, render_html(report, lang=lang))
@@ -51,14 +61,18 @@ def write_report(report: Report, folder: Path, *, lang: Lang = "en") -> tuple[Pa
 
 
 def render_json(report: Report) -> str:
-    """The report as JSON. Numbers that are infinite or unknown become null; sentences are included."""
+    """The report as JSON. Numbers that are infinite or unknown become null; sentences are
+    included.
+    """
     body = asdict(report)
     body["sentences"] = {lang: summary_sentences(report, lang=lang) for lang in LANGS}
     return json.dumps(_finite(body), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def summary_sentences(report: Report, *, lang: Lang) -> dict[str, str]:
-    """Headline, evidence, worth, need and next step in one language; "" where there is nothing to say."""
+    """Headline, evidence, worth, need and next step in one language; "" where there is nothing to
+    say.
+    """
     verdict = report.verdict
     return {
         "headline": sentences.headline(verdict, lang),
@@ -71,9 +85,13 @@ def summary_sentences(report: Report, *, lang: Lang) -> dict[str, str]:
 
 def render_html(report: Report, *, lang: Lang = "en") -> str:
     """The page as one string; lang is the language it opens in."""
-    template = resources.files("headstart.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    template = (
+        resources.files("headstart.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    )
     facts, verdict = report.facts, report.verdict
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(count=count, points=points)
     return environment.from_string(template).render(
         lang=lang,
@@ -89,19 +107,32 @@ def render_html(report: Report, *, lang: Lang = "en") -> str:
         t=_both,
         svg=_both_svg,
         by=_by_language,
-        sentence={key: partial(_sentence, report, key) for key in ("headline", "evidence", "worth", "need", "next")},
+        sentence={
+            key: partial(_sentence, report, key)
+            for key in ("headline", "evidence", "worth", "need", "next")
+        },
         leaks=partial(leak_line, report),
         name_of=lambda name: partial(sentences.arm_title, report, name),
         phrase=lambda key, before="": lambda lang: before + say(key, lang),
         time_of=lambda seconds: partial(duration, seconds),
         once=lambda lang: say("table.once", lang, time=duration(facts.pretrain_seconds, lang)),
         budget=lambda lang: say(
-            "budget", lang, spent=duration(facts.spent_seconds, lang), budget=duration(facts.budget_seconds, lang)
+            "budget",
+            lang,
+            spent=duration(facts.spent_seconds, lang),
+            budget=duration(facts.budget_seconds, lang),
         ),
+        metric=partial(metric_name, facts.metric),
+        chips=partial(_chips, report),
+        table_note=partial(_table_note, report),
         method=partial(_method, report),
         alt_gap=say("alt.gap", lang, values=_gap_values(report)),
         crossing_text=about(verdict.at.estimate) if verdict.at is not None else "",
-        opinion={name: partial(sentences.short, report, v) for name, v in (("scratch", report.scratch), ("public", report.public)) if v},
+        opinion={
+            name: partial(sentences.short, report, v)
+            for name, v in (("scratch", report.scratch), ("public", report.public))
+            if v
+        },
         share=share,
         say=say,
     )
@@ -114,12 +145,18 @@ def terminal_summary(report: Report, *, lang: Lang = "en") -> RenderableType:
     head = Text(f"{MARKS[kind]} {said['headline']}", style=f"bold {_COLOURS[kind]}")
     body = [said["evidence"], said["worth"], said["need"]]
     text = Text("\n").join([head, *(Text(part) for part in body if part)])
-    parts: list[RenderableType] = [Panel(text, title=say("title", lang), border_style=_COLOURS[kind])]
+    parts: list[RenderableType] = [
+        Panel(text, title=say("title", lang), border_style=_COLOURS[kind])
+    ]
     if report.label_counts:
         parts.append(_terminal_table(report, lang))
     for name, verdict in (("scratch", report.scratch), ("public", report.public)):
         if verdict is not None:
-            parts.append(Text(f"{say(f'opinion.{name}', lang)}{colon}{sentences.short(report, verdict, lang)}"))
+            parts.append(
+                Text(
+                    f"{say(f'opinion.{name}', lang)}{colon}{sentences.short(report, verdict, lang)}"
+                )
+            )
     parts.append(Text(f"{say('leaks', lang)}{colon}{leak_line(report, lang)}"))
     parts.append(Text(f"{say('next.title', lang)}{colon}{said['next']}", style="bold"))
     return Group(*parts)
@@ -133,7 +170,12 @@ def leak_line(report: Report, lang: Lang) -> str:
     total = leaks.exact + leaks.near
     line = say("leaks.none", lang)
     if total:
-        numbers = {"total": total, "exact": leaks.exact, "near": leaks.near, "removed": leaks.removed}
+        numbers = {
+            "total": total,
+            "exact": leaks.exact,
+            "near": leaks.near,
+            "removed": leaks.removed,
+        }
         line = say("leaks.some", lang, **{name: count(n) for name, n in numbers.items()})
     if leaks.train_test:
         line += (" " if lang == "en" else "") + say("leaks.train", lang, n=count(leaks.train_test))
@@ -141,7 +183,7 @@ def leak_line(report: Report, lang: Lang) -> str:
 
 
 def _terminal_table(report: Report, lang: Lang) -> Table:
-    caption = say("table.note", lang, metric=report.facts.metric, level=share(report.verdict.level))
+    caption = _table_note(report, lang)
     table = Table(caption=caption, caption_justify="left", pad_edge=False)
     table.add_column(say("table.arm", lang))
     for labels in report.label_counts:
@@ -158,9 +200,13 @@ def _terminal_table(report: Report, lang: Lang) -> Table:
 
 
 def _table_rows(report: Report) -> list[tuple[Arm, list[tuple[str, str, bool]], float | None]]:
-    """For each arm: (mean, " ±half", best of its column) at each label count, and the cost of a cell."""
+    """For each arm: (mean, " ±half", best of its column) at each label count, and the cost of a
+    cell.
+    """
     best = {
-        labels: max((p.mean for arm in report.arms if (p := report.point(arm.name, labels))), default=0.0)
+        labels: max(
+            (p.mean for arm in report.arms if (p := report.point(arm.name, labels))), default=0.0
+        )
         for labels in report.label_counts
     }
     rows = []
@@ -176,11 +222,29 @@ def _cell(point: Point, best: float) -> tuple[str, str, bool]:
     half = point.interval.high - point.mean
     if math.isfinite(half):
         half = (point.interval.high - point.interval.low) / 2
-    return points(point.mean), f" ±{points(half)}" if math.isfinite(half) else "", point.mean == best
+    return (
+        points(point.mean),
+        f" ±{points(half)}" if math.isfinite(half) else "",
+        point.mean == best,
+    )
 
 
 def _sentence(report: Report, key: str, lang: Lang) -> str:
     return summary_sentences(report, lang=lang)[key]
+
+
+def _chips(report: Report, lang: Lang) -> str:
+    sizes = {
+        "rows": count(report.facts.data.test_rows),
+        "seeds": count(len(report.seeds)),
+        "counts": count(len(report.label_counts)),
+    }
+    return say("evidence", lang, metric=metric_name(report.facts.metric, lang), **sizes)
+
+
+def _table_note(report: Report, lang: Lang) -> str:
+    metric = metric_name(report.facts.metric, lang)
+    return say("table.note", lang, metric=metric, level=share(report.verdict.level))
 
 
 def _method(report: Report, lang: Lang) -> str:
@@ -190,7 +254,9 @@ def _method(report: Report, lang: Lang) -> str:
 
 
 def _gap_values(report: Report) -> str:
-    return "; ".join(f"{count(g.labels)}: {signed_interval(g.mean, g.interval)}" for g in report.verdict.gaps)
+    return "; ".join(
+        f"{count(g.labels)}: {signed_interval(g.mean, g.interval)}" for g in report.verdict.gaps
+    )
 
 
 def _both(key: str, **values: str) -> Markup:
@@ -199,14 +265,19 @@ def _both(key: str, **values: str) -> Markup:
 
 
 def _by_language(text: Callable[[Lang], str]) -> Markup:
-    spans = [f'<span class="{lang}" lang="{_tag(lang)}">{escape(text(lang))}</span>' for lang in LANGS]
-    return Markup("".join(spans))  # noqa: S704  # every value went through escape above
+    spans = [
+        f'<span class="{lang}" lang="{_tag(lang)}">{escape(text(lang))}</span>' for lang in LANGS
+    ]
+    return Markup("".join(spans))  # every value went through escape above
 
 
 def _both_svg(text: Callable[[Lang], str], attributes: str) -> Markup:
     """The same inside a chart. attributes: of the text element, from the template only."""
-    parts = [f'<text class="{lang}" lang="{_tag(lang)}" {attributes}>{escape(text(lang))}</text>' for lang in LANGS]
-    return Markup("".join(parts))  # noqa: S704  # as above
+    parts = [
+        f'<text class="{lang}" lang="{_tag(lang)}" {attributes}>{escape(text(lang))}</text>'
+        for lang in LANGS
+    ]
+    return Markup("".join(parts))  # as above
 
 
 def _tag(lang: Lang) -> str:

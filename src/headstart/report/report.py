@@ -1,7 +1,7 @@
 """The whole report as one frozen value: everything that the page, the file and the terminal show.
 
-`build_report` is pure: a score table, the arms and the facts about data and machine go in, verdicts and
-curves come out. It trains nothing, reads no file and knows no model.
+`build_report` is pure: a score table, the arms and the facts about data and machine go in,
+verdicts and curves come out. It trains nothing, reads no file and knows no model.
 """
 
 from collections.abc import Sequence
@@ -42,8 +42,8 @@ class DataSummary:
 class Facts:
     """What the table does not know: task, data, leaks, machine, cost and how to repeat it.
 
-    metric: what the scores are. command: as typed, without folders of this machine. cell_command: repeats
-    one cell; {arm}, {labels} and {seed} are filled in. environment: names and versions.
+    metric: what the scores are. command: as typed, without folders of this machine. cell_command:
+    repeats one cell; {arm}, {labels} and {seed} are filled in. environment: names and versions.
     """
 
     task: str
@@ -61,7 +61,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Report:
-    """A finished report. curves: by arm name. scratch, public: second opinions, None without such an arm."""
+    """A finished report. curves: by arm name. scratch, public: second opinions, None without such
+    an arm.
+    """
 
     facts: Facts
     arms: tuple[Arm, ...]
@@ -90,7 +92,8 @@ class Report:
 def build_report(
     table: ScoreTable, arms: Sequence[Arm], facts: Facts, *, margin: float = MARGIN
 ) -> Report:
-    """Judge a score table. The main verdict sets own arms against controls and the from-scratch twin.
+    """Judge a score table. The main verdict sets own arms against controls and the from-scratch
+    twin.
 
     Public checkpoints are compared separately: they were paid for by somebody else's pretraining.
     """

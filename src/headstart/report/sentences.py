@@ -1,4 +1,5 @@
-"""From verdicts to sentences a person reads: the headline, its evidence, what it is worth, what to do next.
+"""From verdicts to sentences a person reads: the headline, its evidence, what it is worth, what to
+do next.
 
 Numbers come from the verdict and the curves, wording from `words.py`; nothing is decided here.
 """
@@ -35,7 +36,9 @@ def headline(verdict: Verdict, lang: Lang) -> str:
 
 
 def evidence(report: Report, verdict: Verdict, lang: Lang) -> str:
-    """The sentence under the headline: where, by how much, with which interval and at what price."""
+    """The sentence under the headline: where, by how much, with which interval and at what
+    price.
+    """
     if not verdict.gaps:
         return say("say.nothing", lang)
     if verdict.kind == "cannot tell" and max(gap.seeds for gap in verdict.gaps) < 2:
@@ -103,7 +106,9 @@ def next_step(report: Report, lang: Lang) -> str:
         parts = [use_own if gap.mean > verdict.margin else use_control]
     if verdict.kind == "does not pay" and report.public is None:
         parts.append(say("next.try public", lang))
-    rising = _last_doubling(report, gap.own if verdict.kind in ("pays", "pays from") else gap.control)
+    rising = _last_doubling(
+        report, gap.own if verdict.kind in ("pays", "pays from") else gap.control
+    )
     if verdict.kind != "cannot tell" and rising >= RISING:
         parts.append(say("next.rising", lang, points=points(rising)))
     return (" " if lang == "en" else "").join(parts)
@@ -133,7 +138,7 @@ def _last_doubling(report: Report, arm: str) -> float:
 
 
 def _open(verdict: Verdict) -> str:
-    """".open" where the label number of a verdict is not bounded by the counts measured."""
+    """The ending .open where the label number of a verdict is not bounded by the counts measured."""
     if verdict.at is None or 0 < verdict.at.estimate < math.inf:
         return ""
     return ".open"
@@ -160,7 +165,9 @@ def _values(report: Report, verdict: Verdict, lang: Lang) -> dict[str, str]:
         "seeds": count(max(gap.seeds for gap in verdict.gaps)),
     }
     if verdict.at is not None:
-        values["range"] = label_range(verdict.at.interval, lang, first=first.labels, last=last.labels)
+        values["range"] = label_range(
+            verdict.at.interval, lang, first=first.labels, last=last.labels
+        )
     return values
 
 
@@ -179,4 +186,8 @@ def _end(report: Report, verdict: Verdict, lang: Lang, *, at_most: bool) -> str:
     times = (own.seconds + report.facts.pretrain_seconds) / max(control.seconds, 0.01)
     if times < CHEAPER_FROM:
         return text + say("end.stop", lang)
-    return text + say("end.cheaper.once" if report.facts.pretrain_seconds else "end.cheaper", lang, times=about(times) if times >= 10 else f"{times:.1f}")
+    return text + say(
+        "end.cheaper.once" if report.facts.pretrain_seconds else "end.cheaper",
+        lang,
+        times=about(times) if times >= 10 else f"{times:.1f}",
+    )

@@ -1,18 +1,20 @@
-"""The verdict: did pretraining pay, judged by the best own arm against the best of a set of controls.
+"""The verdict: did pretraining pay, judged by the best own arm against the best of a set of
+controls.
 
 The rule, in the order in which it is applied. An advantage counts from `margin` on (half a point).
-1. *Does it pay anywhere?* The differences of every block of label counts that starts at the fewest or
-   ends at the most are averaged (weights 1 / standard error). The largest of these t values must pass
-   a bound that allows for looking at all of them (max-t; their joint distribution is simulated from
-   the estimated covariance), 3 % one-sided, which keeps a table of pure noise from "paying" in more
-   than 1 report of 20, the approximations of few seeds included.
+1. *Does it pay anywhere?* The differences of every block of label counts that starts at the fewest
+   or ends at the most are averaged (weights 1 / standard error). The largest of these t values
+   must pass a bound that allows for looking at all of them (max-t; their joint distribution is
+   simulated from the estimated covariance), 3 % one-sided, which keeps a table of pure noise from
+   "paying" in more than 1 report of 20, the approximations of few seeds included.
 2. If so, *where?* At either end the advantage stands if the difference there is clearly above the
-   margin (20 % one-sided), or above it at all with no slope (10 % one-sided) that leads below it. Both
-   ends: it pays. Only the few-label end: it pays below N. Only the many-label end: it pays from N on.
-3. If not: it does not pay where the average over all counts is below the margin (5 % one-sided) and
-   no single count points upward. Everything else: cannot tell, with the seeds, test rows or labels
-   that would settle it.
-Selecting the best of several own arms does not flatter: see `evaluate.differences`.
+   margin (20 % one-sided), or above it at all with no slope (10 % one-sided) that leads below it.
+   Both ends: it pays. Only the few-label end: it pays below N. Only the many-label end: it pays
+   from N on.
+3. If not: it does not pay where the average over all counts is below the margin (5 % one-sided)
+   and no single count points upward. Everything else: cannot tell, with the seeds, test rows or
+   labels that would settle it. Selecting the best of several own arms does not flatter: see
+   `evaluate.differences`.
 """
 
 import math
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.evaluate.differences import Differences, best_against_best
 from headstart.evaluate.statistics import (
@@ -76,7 +79,9 @@ class Worth:
 
 @dataclass(frozen=True)
 class Verdict:
-    """An answer with its evidence. against: names of the controls. at: N of "pays below" and "pays from"."""
+    """An answer with its evidence. against: names of the controls. at: N of "pays below" and "pays
+    from".
+    """
 
     kind: Kind
     against: tuple[str, ...]
@@ -93,7 +98,8 @@ def judge(
 ) -> Verdict:
     """Judge own arms against controls; see the head of this file for the rule.
 
-    "cannot tell" without any test if a side is missing, or fewer than two seeds are paired everywhere.
+    "cannot tell" without any test if a side is missing, or fewer than two seeds are paired
+    everywhere.
     """
     against = tuple(arm.name for arm in controls)
     own_names, counts = [arm.name for arm in own], table.label_counts
@@ -130,10 +136,11 @@ def judge_differences(
     gaps = tuple(_gap(differences, k, own, controls) for k in range(len(differences.labels)))
     known = np.isfinite(np.diag(differences.covariance))
     if not known.any():
-        need = Need("seeds", max(1, 2 - int(differences.seeds.max(initial=0))))
-        return Verdict("cannot tell", tuple(controls), margin, gaps, need=need)
+        lacking = max(1, 2 - int(differences.seeds.max(initial=0)))
+        return Verdict("cannot tell", tuple(controls), margin, gaps, need=Need("seeds", lacking))
     kind = _decide(differences, known, margin)
-    at = need = None
+    at: LabelNumber | None = None
+    need: Need | None = None
     if kind in ("pays below", "pays from"):
         at = crossover(differences, margin=margin, falling=kind == "pays below")
     if kind == "cannot tell":
@@ -142,7 +149,7 @@ def judge_differences(
     return Verdict(kind, tuple(controls), margin, gaps, at, worth, need)
 
 
-def _decide(differences: Differences, known: Floats, margin: float) -> Kind:
+def _decide(differences: Differences, known: npt.NDArray[np.bool_], margin: float) -> Kind:
     mean = differences.mean[known] - margin
     covariance = differences.covariance[np.ix_(known, known)]
     blocks = _blocks(np.sqrt(np.diag(covariance)))
@@ -166,7 +173,9 @@ def _decide(differences: Differences, known: Floats, margin: float) -> Kind:
 
 
 def _blocks(errors: Floats) -> Floats:
-    """Averages over the first 1..L and the last L-1..1 label counts, weighted by 1 / error: (2L-1, L)."""
+    """Averages over the first 1..L and the last L-1..1 label counts, weighted by 1 / error: (2L-1,
+    L).
+    """
     size = len(errors)
     starts = np.tril(np.ones((size, size)))
     ends = np.triu(np.ones((size, size)))[1:]
@@ -175,7 +184,8 @@ def _blocks(errors: Floats) -> Floats:
 
 
 def _max_t(blocks: Floats, covariance: Floats, freedom: float) -> float:
-    """The value that the largest t value of all blocks passes with probability `ANYWHERE` under no effect.
+    """The value that the largest t value of all blocks passes with probability `ANYWHERE` under no
+    effect.
 
     Source: Hothorn, Bretz and Westfall 2008, "Simultaneous inference in general parametric models".
     """
@@ -189,7 +199,9 @@ def _max_t(blocks: Floats, covariance: Floats, freedom: float) -> float:
     return float(np.quantile(largest, 1 - ANYWHERE / 2))
 
 
-def _ends(differences: Differences, known: Floats, margin: float) -> tuple[bool, bool]:
+def _ends(
+    differences: Differences, known: npt.NDArray[np.bool_], margin: float
+) -> tuple[bool, bool]:
     """Whether the advantage stands at the fewest and at the most labels."""
     mean = differences.mean[known] - margin
     covariance = differences.covariance[np.ix_(known, known)]
@@ -203,7 +215,9 @@ def _ends(differences: Differences, known: Floats, margin: float) -> tuple[bool,
     spread = np.linalg.pinv(design.T @ weigh @ design)
     slope = float((spread @ design.T @ weigh @ mean)[1]) / math.sqrt(float(spread[1, 1]))
     border = differences.quantile(1 - SLOPE)
-    return first or bool(ratio[0] > 0 and slope < border), last or bool(ratio[-1] > 0 and slope > -border)
+    return first or bool(ratio[0] > 0 and slope < border), last or bool(
+        ratio[-1] > 0 and slope > -border
+    )
 
 
 def _gap(differences: Differences, position: int, own: list[str], controls: list[str]) -> Gap:
@@ -217,7 +231,7 @@ def _gap(differences: Differences, position: int, own: list[str], controls: list
     )
 
 
-def _worth(differences: Differences, known: Floats, margin: float) -> Worth | None:
+def _worth(differences: Differences, known: npt.NDArray[np.bool_], margin: float) -> Worth | None:
     """Label-equivalence at the largest count that pays and that the control catches up with.
 
     Where it never catches up: at the smallest count that pays, as "more than".
@@ -231,10 +245,14 @@ def _worth(differences: Differences, known: Floats, margin: float) -> Worth | No
     if not paying:
         return None
     number = label_equivalence(differences, paying[0])
-    return Worth(int(differences.labels[paying[0]]), number) if math.isinf(number.estimate) else None
+    return (
+        Worth(int(differences.labels[paying[0]]), number) if math.isinf(number.estimate) else None
+    )
 
 
-def _need(differences: Differences, known: Floats, margin: float, test_rows: int) -> Need:
+def _need(
+    differences: Differences, known: npt.NDArray[np.bool_], margin: float, test_rows: int
+) -> Need:
     """The cheapest thing that would settle the average difference over all label counts."""
     covariance = differences.covariance[np.ix_(known, known)]
     weights = 1 / np.sqrt(np.diag(covariance))

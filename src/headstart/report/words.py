@@ -1,8 +1,11 @@
-"""Every word that a report shows, in English and Chinese, in one place: change the wording here only.
+"""Every word that a report shows, in English and Chinese, in one place: change the wording here
+only.
 
 A value in braces is filled in by `say`. Numbers are formatted by the functions below, so that both
 languages print them alike.
 """
+
+# ruff: noqa: E501  (a sentence stays on one line, so that it can be read and searched)
 
 import math
 from typing import Literal
@@ -15,9 +18,15 @@ LANGS: tuple[Lang, ...] = ("en", "zh")
 WORDS: dict[str, tuple[str, str]] = {
     # verdicts: big words
     "big.pays": ("Pretraining pays", "预训练值得"),
-    "big.pays below": ("Pretraining pays below about {at} labels", "标注少于约 {at} 条时，预训练值得"),
+    "big.pays below": (
+        "Pretraining pays below about {at} labels",
+        "标注少于约 {at} 条时，预训练值得",
+    ),
     "big.pays below.open": ("Pretraining pays with few labels", "标注较少时，预训练值得"),
-    "big.pays from": ("Pretraining pays from about {at} labels on", "标注达到约 {at} 条起，预训练值得"),
+    "big.pays from": (
+        "Pretraining pays from about {at} labels on",
+        "标注达到约 {at} 条起，预训练值得",
+    ),
     "big.pays from.open": ("Pretraining pays with many labels", "标注较多时，预训练值得"),
     "big.does not pay": ("Pretraining does not pay here", "在此任务上预训练不值得"),
     "big.cannot tell": ("Cannot tell yet", "目前还不能判断"),
@@ -63,10 +72,19 @@ WORDS: dict[str, tuple[str, str]] = {
         "只有一个随机种子，无从知道波动有多大。",
     ),
     "end.level": ("with {n} labels {control} is as good", "用 {n} 条标注时，{control} 同样好"),
-    "end.better": ("with {n} labels {control} is {points} points better", "用 {n} 条标注时，{control} 高 {points} 个百分点"),
-    "end.worse": ("with {n} labels it leads {control} by only {points} points", "用 {n} 条标注时，只比 {control} 高 {points} 个百分点"),
+    "end.better": (
+        "with {n} labels {control} is {points} points better",
+        "用 {n} 条标注时，{control} 高 {points} 个百分点",
+    ),
+    "end.worse": (
+        "with {n} labels it leads {control} by only {points} points",
+        "用 {n} 条标注时，只比 {control} 高 {points} 个百分点",
+    ),
     "end.cheaper": (" and {times} times cheaper.", "，而且开销只有 1/{times}。"),
-    "end.cheaper.once": (" and {times} times cheaper (pretraining counted).", "，而且开销只有 1/{times}（计入预训练）。"),
+    "end.cheaper.once": (
+        " and {times} times cheaper (pretraining counted).",
+        "，而且开销只有 1/{times}（计入预训练）。",
+    ),
     "end.stop": (".", "。"),
     # needs, worth, second opinions
     "need.seeds": (
@@ -81,7 +99,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Nothing has learned the task yet: about {more} more labels are the first thing to add.",
         "目前没有任何方法学会该任务：首先应再标注约 {more} 条。",
     ),
-    "need.arms": ("Let the report finish at least one pretrained arm and one control.", "请让报告至少完成一个预训练方案和一个对照方案。"),
+    "need.arms": (
+        "Let the report finish at least one pretrained arm and one control.",
+        "请让报告至少完成一个预训练方案和一个对照方案。",
+    ),
     "worth": (
         "With {n} labels it scores like the best control with about {equal} ({level} interval {range}): pretraining was worth about {worth} labels.",
         "用 {n} 条标注的得分，相当于最好的对照用约 {equal} 条（{level} 区间 {range}）：预训练相当于约 {worth} 条标注。",
@@ -93,16 +114,37 @@ WORDS: dict[str, tuple[str, str]] = {
     "opinion.scratch": ("Against the from-scratch twin", "与从零训练的同款模型相比"),
     "opinion.public": ("Against the public checkpoint", "与公开的预训练模型相比"),
     "short.pays": ("pays: by {by_last} with {last} labels", "值得：{last} 条标注时高 {by_last}"),
-    "short.pays below": ("pays below about {at} labels ({range})", "标注少于约 {at} 条时值得（{range}）"),
-    "short.pays below.open": ("pays with few labels: by {by_first} with {first}", "标注较少时值得：{first} 条时高 {by_first}"),
-    "short.pays from": ("pays from about {at} labels on ({range})", "标注达到约 {at} 条起值得（{range}）"),
-    "short.pays from.open": ("pays with many labels: by {by_last} with {last}", "标注较多时值得：{last} 条时高 {by_last}"),
-    "short.does not pay": ("does not pay: {gain_last} with {last} labels", "不值得：{last} 条标注时相差 {gain_last}"),
-    "short.cannot tell": ("cannot tell: {gain_last} with {last} labels", "不能判断：{last} 条标注时相差 {gain_last}"),
+    "short.pays below": (
+        "pays below about {at} labels ({range})",
+        "标注少于约 {at} 条时值得（{range}）",
+    ),
+    "short.pays below.open": (
+        "pays with few labels: by {by_first} with {first}",
+        "标注较少时值得：{first} 条时高 {by_first}",
+    ),
+    "short.pays from": (
+        "pays from about {at} labels on ({range})",
+        "标注达到约 {at} 条起值得（{range}）",
+    ),
+    "short.pays from.open": (
+        "pays with many labels: by {by_last} with {last}",
+        "标注较多时值得：{last} 条时高 {by_last}",
+    ),
+    "short.does not pay": (
+        "does not pay: {gain_last} with {last} labels",
+        "不值得：{last} 条标注时相差 {gain_last}",
+    ),
+    "short.cannot tell": (
+        "cannot tell: {gain_last} with {last} labels",
+        "不能判断：{last} 条标注时相差 {gain_last}",
+    ),
     # next step
     "next.title": ("The next useful step", "下一步最有用的做法"),
     "next.use own": ("Use “{own}” for your {last} labels.", "您有 {last} 条标注，请使用“{own}”。"),
-    "next.use control": ("Use “{control}” for your {last} labels.", "您有 {last} 条标注，请使用“{control}”。"),
+    "next.use control": (
+        "Use “{control}” for your {last} labels.",
+        "您有 {last} 条标注，请使用“{control}”。",
+    ),
     "next.keep": (
         "Keep the pretrained model for tasks with fewer than about {at} labels.",
         "预训练模型可留给标注少于约 {at} 条的任务。",
@@ -115,18 +157,30 @@ WORDS: dict[str, tuple[str, str]] = {
         "The curve still rises: the last doubling of labels gained {points} points, so more labels will help.",
         "曲线仍在上升：标注最近一次翻倍提高了 {points} 个百分点，继续标注会有帮助。",
     ),
-    "next.seeds": ("Run it again with --seeds {total}; finished cells are kept.", "用 --seeds {total} 再运行一次；已完成的结果会保留。"),
+    "next.seeds": (
+        "Run it again with --seeds {total}; finished cells are kept.",
+        "用 --seeds {total} 再运行一次；已完成的结果会保留。",
+    ),
     "next.tiny": (
         "A difference this small rarely matters: “{control}” is the cheaper choice until it is resolved.",
         "如此小的差异通常无关紧要：在分辨之前，“{control}”是更省的选择。",
     ),
-    "next.test": ("Put about {more} more rows into the test file.", "请在测试文件中再加约 {more} 条数据。"),
+    "next.test": (
+        "Put about {more} more rows into the test file.",
+        "请在测试文件中再加约 {more} 条数据。",
+    ),
     "next.label": ("Label about {more} more rows.", "请再标注约 {more} 条。"),
-    "next.run": ("Run the report again: finished cells are kept.", "请再次运行报告：已完成的结果会保留。"),
+    "next.run": (
+        "Run the report again: finished cells are kept.",
+        "请再次运行报告：已完成的结果会保留。",
+    ),
     # headings and table words
     "title": ("Did pretraining pay?", "预训练值得吗？"),
     "kicker": ("headstart report", "headstart 报告"),
-    "evidence": ("{metric} on {rows} test rows · {seeds} paired seeds · {counts} label counts", "{rows} 条测试数据上的 {metric} · {seeds} 个配对的随机种子 · {counts} 个标注量"),
+    "evidence": (
+        "{metric} on {rows} test rows · {seeds} paired seeds · {counts} label counts",
+        "{rows} 条测试数据上的 {metric} · {seeds} 个配对的随机种子 · {counts} 个标注量",
+    ),
     "curves": ("Learning curves", "学习曲线"),
     "curves.note": (
         "Mean over seeds; bands are {level} intervals. Both axes start where the data do.",
@@ -142,11 +196,17 @@ WORDS: dict[str, tuple[str, str]] = {
     "gap.worse": ("control better", "对照更好"),
     "axis.labels": ("labelled rows (log scale)", "标注条数（对数刻度）"),
     "table": ("Every arm at every label count", "各方案在各标注量下的得分"),
-    "table.note": ("{metric} × 100, mean ± half of the {level} interval. Bold: best of the column.", "{metric} × 100，均值 ± {level} 区间的一半。粗体：该列最高。"),
+    "table.note": (
+        "{metric} × 100, mean ± half of the {level} interval. Bold: best of the column.",
+        "{metric} × 100，均值 ± {level} 区间的一半。粗体：该列最高。",
+    ),
     "table.arm": ("arm", "方案"),
     "table.labels": ("{n} labels", "{n} 条"),
     "table.cost": ("cost a cell", "单次开销"),
-    "table.once": ("Once, for all own arms: pretraining, {time}.", "所有自有方案共用的一次性开销：预训练 {time}。"),
+    "table.once": (
+        "Once, for all own arms: pretraining, {time}.",
+        "所有自有方案共用的一次性开销：预训练 {time}。",
+    ),
     "kind.own": ("yours, pretrained", "自有预训练"),
     "kind.control": ("control", "对照"),
     "kind.scratch": ("from-scratch twin", "从零训练"),
@@ -155,22 +215,37 @@ WORDS: dict[str, tuple[str, str]] = {
     "gaptable.control": ("best control", "最佳对照"),
     "gaptable.gap": ("difference", "差值"),
     "leaks": ("Leak check", "泄漏检查"),
-    "leaks.none": ("No corpus document was found in the test file.", "语料中没有发现与测试文件重合的文档。"),
+    "leaks.none": (
+        "No corpus document was found in the test file.",
+        "语料中没有发现与测试文件重合的文档。",
+    ),
     "leaks.some": (
         "{total} corpus documents overlap with test rows ({exact} exact, {near} near duplicates); {removed} were removed before pretraining.",
         "语料中有 {total} 篇文档与测试数据重合（完全相同 {exact}，近似重复 {near}）；预训练前已移除 {removed} 篇。",
     ),
-    "leaks.train": ("{n} training rows are also in the test file.", "有 {n} 条训练数据同时出现在测试文件中。"),
+    "leaks.train": (
+        "{n} training rows are also in the test file.",
+        "有 {n} 条训练数据同时出现在测试文件中。",
+    ),
     "leaks.unchecked": ("Not checked.", "未检查。"),
     "data": ("Data", "数据"),
-    "data.read": ("{read} rows read from {source}: {train} used, {quarantined} quarantined, {rejected} rejected", "从 {source} 读取 {read} 行：使用 {train}，隔离 {quarantined}，拒绝 {rejected}"),
+    "data.read": (
+        "{read} rows read from {source}: {train} used, {quarantined} quarantined, {rejected} rejected",
+        "从 {source} 读取 {read} 行：使用 {train}，隔离 {quarantined}，拒绝 {rejected}",
+    ),
     "data.test": ("{n} test rows, opened once", "测试数据 {n} 条，只打开一次"),
-    "data.corpus": ("{n} unlabelled documents, {tokens} tokens", "未标注文档 {n} 篇，{tokens} 个词元"),
+    "data.corpus": (
+        "{n} unlabelled documents, {tokens} tokens",
+        "未标注文档 {n} 篇，{tokens} 个词元",
+    ),
     "data.classes": ("classes", "类别"),
     "repeat": ("Repeat it", "如何重复"),
     "repeat.all": ("The whole report:", "整份报告："),
     "repeat.cell": ("One cell (replace the words in capitals):", "单个结果（替换大写的词）："),
-    "repeat.seeds": ("Seeds {seeds}. With one seed, every arm sees the same labelled rows, and fewer labels are a part of more.", "随机种子 {seeds}。同一种子下各方案使用相同的标注数据，较少的标注包含在较多的之中。"),
+    "repeat.seeds": (
+        "Seeds {seeds}. With one seed, every arm sees the same labelled rows, and fewer labels are a part of more.",
+        "随机种子 {seeds}。同一种子下各方案使用相同的标注数据，较少的标注包含在较多的之中。",
+    ),
     "repeat.cells": ("All {n} cells", "全部 {n} 个结果"),
     "cell.seed": ("seed", "种子"),
     "cell.score": ("score", "得分"),
@@ -178,8 +253,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "status.done": ("done", "完成"),
     "status.skipped": ("skipped", "跳过"),
     "status.failed": ("failed", "失败"),
-    "unfinished": ("{n} cells are missing (skipped or failed); each is listed below with its reason.", "有 {n} 个结果缺失（跳过或失败）；原因见下文列表。"),
-    "torn": ("{n} half-written cell was found and computed again.", "发现 {n} 个未写完的结果，已重新计算。"),
+    "unfinished": (
+        "{n} cells are missing (skipped or failed); each is listed below with its reason.",
+        "有 {n} 个结果缺失（跳过或失败）；原因见下文列表。",
+    ),
+    "torn": (
+        "{n} half-written cell was found and computed again.",
+        "发现 {n} 个未写完的结果，已重新计算。",
+    ),
     "environment": ("Environment", "运行环境"),
     "budget": ("{spent} of a budget of {budget} used", "预算 {budget}，已用 {spent}"),
     "method": ("How the verdict is reached", "结论如何得出"),
@@ -187,10 +268,22 @@ WORDS: dict[str, tuple[str, str]] = {
         "The best of your pretrained arms is compared with the best control on the same labelled rows, seed by seed. To say that pretraining pays, the advantage must exceed {points} points beyond what noise would produce in one of twenty reports, over all label counts together. Intervals use Student's t with variances pooled over arms; {test}",
         "在相同的标注数据上，逐个随机种子比较自有方案中的最好者与最好的对照。只有当优势在所有标注量上合起来超过 {points} 个百分点，且超出二十份报告中仅一份会由波动造成的程度，才判定预训练值得。区间采用学生 t 分布，方差在各方案间合并；{test}",
     ),
-    "method.test": ("the sampling noise of the test rows is included.", "已包含测试数据的抽样误差。"),
-    "method.notest": ("they hold for this test file: its own sampling noise is not included.", "区间针对此测试文件，不含测试数据本身的抽样误差。"),
-    "footer": ("Made by headstart. This page needs no network.", "由 headstart 生成。本页无需联网。"),
+    "method.test": (
+        "the sampling noise of the test rows is included.",
+        "已包含测试数据的抽样误差。",
+    ),
+    "method.notest": (
+        "they hold for this test file: its own sampling noise is not included.",
+        "区间针对此测试文件，不含测试数据本身的抽样误差。",
+    ),
+    "footer": (
+        "Made by headstart. This page needs no network.",
+        "由 headstart 生成。本页无需联网。",
+    ),
     "language": ("中文", "English"),
+    "metric.accuracy": ("accuracy", "准确率"),
+    "metric.macro-F1": ("macro-F1", "宏平均 F1"),
+    "metric.micro-F1": ("micro-F1", "微平均 F1"),
     "gain": ("{points} points {bounds}", "{points} 个百分点 {bounds}"),
     "colon": (": ", "："),
     "seconds": ("{n} s", "{n} 秒"),
@@ -200,14 +293,25 @@ WORDS: dict[str, tuple[str, str]] = {
     "seed.many": ("seeds", "个随机种子"),
     "fewer": ("fewer than {n}", "不足 {n}"),
     "more": ("more than {n}", "{n} 以上"),
-    "alt.curves": ("Line chart of {metric} over the number of labels, one line an arm. The table further down has every value.", "折线图：各方案的 {metric} 随标注条数的变化。下方表格列出全部数值。"),
-    "alt.gap": ("Chart of the difference between the best pretrained model and the best control, with intervals: {values}.", "差值图：最好的预训练模型减去最好的对照，附区间：{values}。"),
+    "alt.curves": (
+        "Line chart of {metric} over the number of labels, one line an arm. The table further down has every value.",
+        "折线图：各方案的 {metric} 随标注条数的变化。下方表格列出全部数值。",
+    ),
+    "alt.gap": (
+        "Chart of the difference between the best pretrained model and the best control, with intervals: {values}.",
+        "差值图：最好的预训练模型减去最好的对照，附区间：{values}。",
+    ),
 }
 
 
 def say(key: str, lang: Lang, **values: str) -> str:
     """The words of a key in one language, with its values filled in."""
     return WORDS[key][LANGS.index(lang)].format(**values)
+
+
+def metric_name(metric: str, lang: Lang) -> str:
+    """The name of a metric; those without a translation stay as they are."""
+    return say(f"metric.{metric}", lang) if f"metric.{metric}" in WORDS else metric
 
 
 def count(number: float) -> str:
@@ -238,7 +342,9 @@ def signed_interval(mean: float, interval: Interval) -> str:
 
 
 def gain(mean: float, interval: Interval, lang: Lang) -> str:
-    """An advantage with its interval, without signs where all are positive: 3.1 points [1.0, 5.2]."""
+    """An advantage with its interval, without signs where all are positive: 3.1 points [1.0,
+    5.2].
+    """
     signed = interval.low < 0
     bounds = f"[{points(interval.low, signed=signed)}, {points(interval.high, signed=signed)}]"
     return say("gain", lang, points=points(mean, signed=signed), bounds=bounds)
