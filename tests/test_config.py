@@ -5,14 +5,17 @@ The numbered tests are the fifteen nasty settings files that the project promise
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 from headstart.budget import Budget
 from headstart.config import (
+    Family,
     FinetuneSettings,
     ModelSettings,
+    ObjectiveName,
     OptimizerSettings,
     PretrainSettings,
     ReportSettings,
@@ -315,7 +318,7 @@ def test_all_problems_of_all_sources_come_in_one_message(written):
     path = written("seed: x\nmodel:\n  family: brt\n")
     assert refusal(file=path, given={"keep": 0}, overrides=["optimizer.lr=fast", "sede=1"]) == (
         "5 settings cannot be used:\n"
-        f'  {path}, line 3: model.family = "brt": must be one of bert, roberta, modernbert, gpt. '
+        f'  {path}, line 3: model.family = "brt": must be one of modern, bert, roberta, gpt. '
         "Did you mean bert?\n"
         '  --set: optimizer.lr = "fast": must be a number above 0 and at most 1. '
         "The default is 0.002.\n"
@@ -368,9 +371,50 @@ def test_settings_are_frozen():
 
 
 def test_the_preset_gives_the_shape_and_given_sizes_override_it():
-    assert ModelSettings().shape() == (4, 256, 4, 1024)
-    assert ModelSettings(size="base").shape() == (12, 768, 12, 3072)
-    assert ModelSettings(num_layers=2, hidden_size=64, num_heads=2).shape() == (2, 64, 2, 256)
+    assert ModelSettings(family="bert").shape() == (4, 256, 4, 1024)
+    assert ModelSettings(family="bert", size="base").shape() == (12, 768, 12, 3072)
+    assert ModelSettings(size="base").shape() == (12, 768, 12, 2048)
+    given = ModelSettings(family="gpt", num_layers=2, hidden_size=64, num_heads=2)
+    assert given.shape() == (2, 64, 2, 256)
+
+
+def test_a_gated_mlp_costs_what_a_plain_one_costs():
+    for size in ("mini", "small", "base"):
+        _, hidden, _, inner = ModelSettings(size=size).shape()
+        assert 3 * inner == pytest.approx(2 * 4 * hidden, rel=0.04)
+
+
+def test_an_objective_is_checked_against_the_family():
+    gpt = make_settings(PretrainSettings, given={"model.family": "gpt"})
+    assert gpt.objective.name == "causal"
+    assert make_settings(ReportSettings, given={"model.family": "gpt"}).objective.name == "causal"
+    assert refusal(given={"model.family": "gpt", "objective.name": "mlm"}) == (
+        "objective.name mlm: mlm needs encoder, but model.family gpt is a decoder, which can do "
+        "bow, spans, contrast, causal, causal+bow."
+    )
+    assert refusal(given={"objective.name": "causal"}).startswith(
+        "objective.name causal: causal needs decoder, but model.family modern is an encoder"
+    )
+
+
+def test_the_settings_know_the_families_and_objectives_that_there_are():
+    from headstart import families, objectives
+    from headstart.config import OBJECTIVE_NEEDS
+
+    assert sorted(get_args(Family)) == sorted(family.name for family in families.FAMILIES)
+    parts = [
+        objectives.MaskedLanguage,
+        objectives.NextSentence,
+        objectives.HybridLanguage,
+        objectives.CausalLanguage,
+        objectives.BagOfWords,
+        objectives.Contrast,
+    ]
+    needs = {part.name: part.needs for part in parts}
+    assert {name: OBJECTIVE_NEEDS[name] for name in needs} == needs
+    assert {part for name in get_args(ObjectiveName) for part in name.split("+")} == set(
+        OBJECTIVE_NEEDS
+    )
 
 
 def test_a_budget_has_its_default_and_reads_text():

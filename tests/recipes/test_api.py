@@ -69,7 +69,7 @@ def test_a_wrong_keyword_value_is_the_same_message_as_on_the_command_line():
     with pytest.raises(InputError) as refused:
         headstart.pretrain("docs", family="brt")
     assert str(refused.value) == (
-        'model.family = "brt": must be one of bert, roberta, modernbert, gpt. Did you mean bert?'
+        'model.family = "brt": must be one of modern, bert, roberta, gpt. Did you mean bert?'
     )
 
 

@@ -47,12 +47,12 @@ Task = Annotated[
     ),
 ]
 Family = Annotated[
-    str | None, typer.Option("--family", help="Family of Transformers (default: bert)")
+    str | None, typer.Option("--family", help="modern, bert, roberta or gpt (default: modern)")
 ]
 Size = Annotated[str | None, typer.Option("--size", help="mini, small or base (default: mini)")]
 Objective = Annotated[
     str | None,
-    typer.Option("--objective", help="What pretraining predicts: mlm, causal, ... (default: mlm)"),
+    typer.Option("--objective", help="mlm, mlm+nsp, causal, hybrid, ... (default: auto)"),
 ]
 Start = Annotated[
     str | None,

@@ -8,11 +8,23 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from headstart.cli.progress import Bars, Lines, listener
 from headstart.errors import InputError
 from headstart.recipes.results import Json, Result, to_json
 from headstart.words import WORDS, Lang, in_language, language_of, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@runtime_checkable
+class Screen(Protocol):
+    """A result that draws its own screen above its facts."""
+
+    def screen(self, lang: Lang) -> RenderableType:
+        """What to show."""
 
 
 class Session:
@@ -29,6 +41,8 @@ class Session:
         if self.as_json:
             self.write_json(result.record())
             return
+        if isinstance(result, Screen):
+            _draw(result.screen(self.lang))
         facts = [(_label(name, self.lang), value) for name, value in result.facts()]
         margin = max((_width(name) for name, _ in facts), default=0)
         for name, value in facts:
@@ -52,6 +66,12 @@ class Session:
     def write(self, line: str) -> None:
         """One line on stdout."""
         sys.stdout.write(line + "\n")
+
+
+def _draw(picture: RenderableType) -> None:
+    from rich.console import Console
+
+    Console(file=sys.stdout, highlight=False).print(picture)
 
 
 def demand(paths: Sequence[str], *, what: str, example: str) -> None:

@@ -133,7 +133,8 @@ def forecast(
     layers, hidden, _, inner = settings.model.shape()
     vocabulary = settings.data.vocab_size
     body = body_parameters(settings.model)
-    rate = 1.0 if settings.objective.name == "causal" else settings.objective.rate
+    causal = "causal" in settings.objective.name.split("+")
+    rate = 1.0 if causal else settings.objective.rate
     per_token = 6 * (body + rate * vocabulary * hidden)
     per_token += 12 * layers * settings.data.max_length * hidden
     tokens_per_s = flops_per_s / per_token
@@ -164,9 +165,9 @@ def forecast(
 
 
 def body_parameters(model: ModelSettings) -> int:
-    """Parameters of the blocks: four square matrices of attention, and the MLP's."""
+    """Parameters of the blocks: four square matrices of attention, and the MLP's two or three."""
     layers, hidden, _, inner = model.shape()
-    return layers * (4 * hidden * hidden + 2 * hidden * inner)
+    return layers * (4 * hidden * hidden + (3 if model.gated else 2) * hidden * inner)
 
 
 def measure_corpus(

@@ -1,0 +1,364 @@
+"""The sections of settings that verbs share: network, objective, optimiser, data, transfer.
+
+Each field has its default, its unit and where the default is from. Sections select from closed lists
+and never name code; what the verbs make of them is `config`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self, get_args
+
+from pydantic import model_validator
+
+from headstart.settings import Settings, setting
+
+Family = Literal["modern", "bert", "roberta", "gpt"]
+Size = Literal["mini", "small", "base"]
+ObjectiveName = Literal[
+    "bow",
+    "mlm",
+    "nsp",
+    "mlm+nsp",
+    "mlm+bow",
+    "mlm+spans",
+    "mlm+bow+spans",
+    "hybrid",
+    "hybrid+bow",
+    "spans",
+    "contrast",
+    "mlm+contrast",
+    "causal",
+    "causal+bow",
+]
+# Which arrangements of a model can do each part of an objective.
+OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
+    "mlm": frozenset({"encoder"}),
+    "nsp": frozenset({"encoder"}),
+    "hybrid": frozenset({"encoder"}),
+    "causal": frozenset({"decoder"}),
+    "bow": frozenset({"encoder", "decoder"}),
+    "spans": frozenset({"encoder", "decoder"}),
+    "contrast": frozenset({"encoder", "decoder"}),
+}
+Method = Literal["auto", "probe", "lora", "partial", "full"]
+Kind = Literal["auto", "classes", "multilabel", "number"]
+TokenizerKind = Literal["wordpiece", "bpe", "unigram", "bytes"]
+
+
+class ModelSettings(Settings):
+    """Which network is built when training starts from nothing."""
+
+    family: Family = setting(
+        "modern", "Family of Transformers.", source="lowest loss at equal time in our trials"
+    )
+    size: Size = setting("mini", "Preset of the four sizes below.", source="recipes: 2-core budget")
+    num_layers: int | None = setting(None, "Blocks; null: the preset's.", unit="layers", ge=1)
+    hidden_size: int | None = setting(None, "Width; null: the preset's.", unit="numbers", ge=1)
+    num_heads: int | None = setting(None, "Attention heads; null: the preset's.", ge=1)
+    intermediate_size: int | None = setting(
+        None, "Width inside the MLP; null: the preset's.", unit="numbers", ge=1
+    )
+    latent_start: bool = setting(
+        True,
+        "Whether token vectors start from the corpus' latent semantic analysis.",
+        source="our ablation, LOG.md",
+    )
+    dropout: float = setting(
+        0.0,
+        "Share of activations dropped while pretraining.",
+        unit="share",
+        source="Geiping & Goldstein 2023: none in single-epoch pretraining",
+        ge=0,
+        lt=1,
+    )
+
+    SIZES: ClassVar[dict[Size, tuple[int, int, int]]] = {
+        "mini": (4, 256, 4),
+        "small": (6, 384, 6),
+        "base": (12, 768, 12),
+    }
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        _, hidden, heads, _ = self.shape()
+        if hidden % heads:
+            raise ValueError(
+                f"model.hidden_size {hidden} is not a multiple of model.num_heads {heads}: "
+                f"write model.num_heads: {_divisor(hidden, heads)}"
+            )
+        return self
+
+    @property
+    def arrangement(self) -> Literal["encoder", "decoder"]:
+        """Whether the family sees both sides or only what came before."""
+        return "decoder" if self.family == "gpt" else "encoder"
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP has a gate, a third matrix."""
+        return self.family == "modern"
+
+    def shape(self) -> tuple[int, int, int, int]:
+        """num_layers, hidden_size, num_heads, intermediate_size: the preset, or what was given.
+
+        A gated MLP is 8/3 as wide as the model instead of 4 times, in steps of 64, so that its
+        three matrices cost what two cost elsewhere (Shazeer 2020).
+        """
+        layers, hidden, heads = self.SIZES[self.size]
+        hidden = self.hidden_size or hidden
+        inner = 64 * max(1, round(hidden / 24)) if self.gated else 4 * hidden
+        return (
+            self.num_layers or layers,
+            hidden,
+            self.num_heads or heads,
+            self.intermediate_size or inner,
+        )
+
+
+class ObjectiveSettings(Settings):
+    """What is predicted from unlabelled text."""
+
+    name: ObjectiveName = setting(
+        "mlm+bow",
+        "What is predicted: masked tokens (mlm), words of the rest of the document (bow), whether "
+        "a segment follows (nsp), next tokens (causal, hybrid), which spans or dropout views "
+        "belong together (spans, contrast).",
+        source="our ablation, LOG.md",
+    )
+    rate: float = setting(
+        0.15,
+        "Share of tokens to predict at the start.",
+        unit="share",
+        source="Devlin et al. 2019, 3.1",
+        gt=0,
+        lt=1,
+    )
+    rate_end: float | None = setting(
+        None,
+        "Share at the end, reached in a straight line; null: constant.",
+        unit="share",
+        gt=0,
+        lt=1,
+    )
+    whole_word: bool = setting(
+        False, "Choose whole words, not pieces.", source="Devlin et al. 2019"
+    )
+    mask_share: float = setting(
+        0.8,
+        "Of the chosen tokens, the share shown as [MASK].",
+        unit="share",
+        source="Devlin et al. 2019, 3.1",
+        ge=0,
+        le=1,
+    )
+    random_share: float = setting(
+        0.1,
+        "Of the chosen tokens, the share shown as a random token; the rest stays.",
+        unit="share",
+        source="Devlin et al. 2019, 3.1",
+        ge=0,
+        le=1,
+    )
+
+    mlm_weight: float = setting(
+        1.0, "Weight of masked tokens beside other parts.", source="LOG.md", gt=0, le=1000
+    )
+    causal_share: float = setting(
+        0.5,
+        "Share of hybrid's batches that are causal.",
+        unit="share",
+        source="Charpentier & Samuel 2024",
+        ge=0,
+        le=1,
+    )
+    temperature: float = setting(
+        0.05, "Divides cosines in spans and contrast.", source="Gao et al. 2021", gt=0, le=10
+    )
+
+    def refuse(self, model: ModelSettings) -> None:
+        """Raise ValueError if a model of this arrangement cannot do a part of the objective."""
+        for part in self.name.split("+"):
+            if model.arrangement not in OBJECTIVE_NEEDS[part]:
+                able = [name for name in get_args(ObjectiveName) if _can(model.arrangement, name)]
+                raise ValueError(
+                    f"objective.name {self.name}: {part} needs "
+                    f"{' or '.join(sorted(OBJECTIVE_NEEDS[part]))}, but model.family "
+                    f"{model.family} is {_a(model.arrangement)}, which can do {', '.join(able)}"
+                )
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(
+                f"objective.mask_share {self.mask_share} + objective.random_share "
+                f"{self.random_share} is more than 1: lower one of them"
+            )
+        return self
+
+
+class OptimizerSettings(Settings):
+    """How weights follow gradients."""
+
+    name: Literal["muon", "adamw"] = setting(
+        "muon",
+        "Muon for the matrices of the body with AdamW for the rest, or AdamW for all.",
+        source="lower loss at equal time than AdamW in our 80 s trial",
+    )
+    lr: float = setting(
+        2e-3, "Peak learning rate of AdamW.", unit="per step", source="own trial", gt=0, le=1
+    )
+    muon_lr: float = setting(
+        0.02, "Peak learning rate of Muon.", unit="per step", source="Jordan 2024", gt=0, le=1
+    )
+    weight_decay: float = setting(
+        0.1,
+        "Decoupled decay of matrices; norms and biases never decay.",
+        unit="per unit of learning rate",
+        source="Loshchilov & Hutter 2019",
+        ge=0,
+        le=10,
+    )
+    beta1: float = setting(
+        0.9, "AdamW's memory of gradients.", source="Kingma & Ba 2015", ge=0, lt=1
+    )
+    beta2: float = setting(0.98, "AdamW's memory of squares.", source="Liu et al. 2019", ge=0, lt=1)
+    clip_norm: float = setting(
+        1.0, "Largest gradient norm; larger ones are scaled down.", unit="norm", gt=0
+    )
+
+
+class ScheduleSettings(Settings):
+    """The learning rate over a run: up, flat, down to nothing."""
+
+    warmup: float = setting(
+        0.05, "Share of the run that warms up.", unit="share", source="Hu et al. 2024", ge=0, lt=1
+    )
+    decay: float = setting(
+        0.4,
+        "Share of the run, at its end, that decays to zero.",
+        unit="share",
+        source="Kaddour et al. 2023: a fully decayed rate is the baseline",
+        ge=0,
+        le=1,
+    )
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Self:
+        if self.warmup + self.decay > 1 + 1e-9:
+            raise ValueError(
+                f"schedule.warmup {self.warmup} + schedule.decay {self.decay} is more than 1, the "
+                "whole run: lower one of them"
+            )
+        return self
+
+
+class DataSettings(Settings):
+    """Which files, which columns, and how text becomes batches."""
+
+    paths: tuple[str, ...] = setting((), "Files and folders, as on the command line.", path=True)
+    text: str | None = setting(None, "Column that holds the text; null: inferred.")
+    label: str | None = setting(None, "Column that holds the label; null: inferred.")
+    kind: Kind = setting("auto", "What labels are: one class, several, or a number.")
+    encoding: str | None = setting(
+        None, "Encoding of the files; null: UTF-8 or a mark in the file."
+    )
+    tokenizer: TokenizerKind = setting(
+        "wordpiece", "Kind of tokenizer trained on the corpus.", source="Devlin et al. 2019"
+    )
+    lowercase: bool = setting(True, "Whether the tokenizer ignores case.", source="BERT uncased")
+    vocab_size: int = setting(
+        8192,
+        "Most entries of a trained vocabulary.",
+        unit="tokens",
+        source="4 k to 8 k for CPU budgets: the head's cost dominates",
+        ge=64,
+        le=1_000_000,
+    )
+    max_length: int = setting(
+        128,
+        "Longest sequence; longer documents are cut into windows.",
+        unit="tokens",
+        source="Geiping & Goldstein 2023",
+        ge=8,
+        le=65_536,
+    )
+    tokens_per_batch: int = setting(
+        8192,
+        "Tokens in one step.",
+        unit="tokens",
+        source="4 k to 16 k for CPU",
+        ge=8,
+        le=16_777_216,
+    )
+
+    @model_validator(mode="after")
+    def _batch_holds_a_sequence(self) -> Self:
+        if self.tokens_per_batch < self.max_length:
+            raise ValueError(
+                f"data.tokens_per_batch {self.tokens_per_batch} is less than data.max_length "
+                f"{self.max_length}, one sequence: write data.tokens_per_batch: "
+                f"{16 * self.max_length}"
+            )
+        return self
+
+
+class TransferSettings(Settings):
+    """How a pretrained model learns a labelled task."""
+
+    method: Method = setting(
+        "auto", "What is trained: a head on frozen features up to every weight; auto compares."
+    )
+    layers: int = setting(2, "Top blocks that train in method partial.", unit="layers", ge=1)
+    unfreeze: Literal["at_once", "gradual"] = setting(
+        "at_once", "Whether blocks start training together or from the top down."
+    )
+    rank: int = setting(8, "Rank of the LoRA matrices.", source="Hu et al. 2021", ge=1, le=1024)
+    lr: float | None = setting(None, "Peak learning rate; null: the method's.", gt=0, le=1)
+    epochs: int = setting(10, "Passes over the labels.", unit="epochs", ge=1, le=10_000)
+    seeds: int = setting(3, "Repeats with other seeds; the spread is reported.", ge=1, le=100)
+    layer_decay: float = setting(
+        0.9,
+        "Factor on the learning rate for each block further from the head.",
+        source="Clark et al. 2020: 0.8 for small models",
+        gt=0,
+        le=1,
+    )
+    tokens_per_batch: int = setting(
+        1024, "Tokens in one step of fine-tuning.", unit="tokens", ge=8, le=16_777_216
+    )
+
+    METHOD_LR: ClassVar[dict[Method, float]] = {
+        "auto": 3e-4,
+        "probe": 1e-2,
+        "lora": 3e-3,
+        "partial": 5e-4,
+        "full": 3e-4,
+    }
+
+    def learning_rate(self, method: Method) -> float:
+        """The rate given, or the method's own (small models want more than BERT's 2e-5)."""
+        return self.METHOD_LR[method] if self.lr is None else self.lr
+
+
+class MachineSettings(Settings):
+    """Where and how precisely it is computed."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "auto", "The best there is, or this one."
+    )
+    precision: Literal["auto", "bf16", "fp32"] = setting(
+        "auto", "bf16 where the processor computes in it, or this one.", source="own measurement"
+    )
+    threads: int | None = setting(None, "CPU threads; null: all cores.", ge=1, le=4096)
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _can(arrangement: str, objective: str) -> bool:
+    return all(arrangement in OBJECTIVE_NEEDS[part] for part in objective.split("+"))
+
+
+def _divisor(hidden: int, heads: int) -> int:
+    return next(count for count in range(heads, 0, -1) if hidden % count == 0)
