@@ -1,10 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
-from headstart.families import load_model, make_head, modern, save_model
+from headstart.batch import Sequences
+from headstart.data.text import train_tokenizer
+from headstart.families import load_model, make_head, modern, pool, save_model
 from layouts import VOCAB, packed, padded, ragged
 from parity.compare import assert_close, outputs, randomise, save_stock, stock_outputs
 
@@ -123,3 +126,22 @@ def test_another_window_rotary_base_or_gate_order_shows_in_the_scores(tmp_path, 
         with torch.no_grad():
             up.copy_(up.roll(len(up) // 2, 0).clone())
     assert (outputs(loaded, "masked", LONG) - stock_outputs(theirs, LONG)).abs().max() > 1e-3
+
+
+def test_sentence_transformers_opens_our_own_recipe_with_its_tokenizer(tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    texts = ["the cat sat on the mat", "预训练的模型", "a dog barked"]
+    tokenizer = train_tokenizer(texts * 5, vocab_size=VOCAB)
+    size = tokenizer.get_vocab_size()
+    model = modern.build(num_layers=2, hidden_size=32, num_heads=2, vocab_size=size)
+    randomise(model)
+    save_model(model, {}, tmp_path, tokenizer=tokenizer, pooling="mean")
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu").encode(texts)
+    ids = [
+        transformers.AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"] for text in texts
+    ]
+    lengths = np.array([len(line) for line in ids])
+    batch = packed(Sequences(np.concatenate(ids), lengths, np.arange(len(ids))))
+    with torch.no_grad():
+        ours = pool(model.eval().encode(batch), batch.layout["tokens"], "mean")
+    assert_close(torch.nn.functional.normalize(ours), torch.from_numpy(theirs))

@@ -65,13 +65,16 @@ class Family:
         vocab_size: int = 8192,
         max_positions: int = 512,
         dropout: float = 0.0,
+        pad: int | None = None,
         seed: int = 0,
     ) -> Model:
         """A model of this family with fresh weights.
 
         num_heads: default one for each 64 of hidden_size. intermediate_size: default the family's
         widening of hidden_size, rounded up to a multiple of 32. dropout: not on attention weights.
+        pad: the tokenizer's padding id, which RoBERTa counts positions from; no matter to others.
         """
+        offset = self.template.position_offset
         inner = -(-round(self.widening * hidden_size) // 32) * 32
         config = replace(
             self.template,
@@ -82,6 +85,7 @@ class Family:
             vocab_size=vocab_size,
             max_positions=max_positions,
             dropout=dropout,
+            position_offset=offset if pad is None or not offset else pad + 1,
             attention_dropout=0.0,
         )
         return build_model(config, family=self.name, style=self.style, seed=seed)

@@ -267,7 +267,7 @@ def _fetch(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", repository):
         raise InputError(f"hf:{name}: must be hf:OWNER/NAME or hf:OWNER/NAME@REVISION")
     try:
         got = snapshot_download(

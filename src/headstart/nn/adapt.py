@@ -27,7 +27,7 @@ class LoRALinear(nn.Linear):
         if self.bias is not None:
             self.bias.requires_grad_(False)
         self.rank, self.scale = rank, alpha / rank
-        # drawn on the CPU and in fp32 whatever the base is, so that a seed means the same everywhere
+        # drawn on the CPU in fp32 whatever the base is, so that a seed means the same everywhere
         down = torch.empty(rank, base.in_features)
         nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
         self.lora_down = nn.Parameter(down.to(self.weight))

@@ -77,7 +77,7 @@ class _RowProducts(torch.autograd.Function):
     """softmax(q k' / sqrt(D) + bias) v by batched products, with the gradient written out."""
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
         count, width, _, heads, dim = qkv.shape
         split = qkv.permute(2, 0, 3, 1, 4).reshape(3, count * heads, width, dim)
         q, k, v = split.unbind(0)
@@ -91,7 +91,7 @@ class _RowProducts(torch.autograd.Function):
         return mixed.transpose(1, 2).reshape(count * width, heads * dim)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         split, weights = ctx.saved_tensors
         count, width, _, heads, dim = ctx.shape
         q, k, v = split.unbind(0)

@@ -17,7 +17,7 @@ class TransformerConfig:
     hidden_size, num_layers, num_heads, intermediate_size, vocab_size: the usual sizes.
     max_positions: longest sequence (tokens) that the positions can express.
     norm, norm_order, norm_eps, norm_bias: LayerNorm or RMSNorm; before (pre) or after (post) each
-        residual branch (Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture").
+        residual branch (Xiong et al. 2020, arXiv:2002.04745).
     position: learned table, fixed sinusoids (Vaswani et al. 2017, 3.5) or rotary (Su et al. 2021).
     position_offset: rows of the learned table that come before position 0 (RoBERTa: 2).
     segments: number of segment (token type) embeddings; 0 for none.

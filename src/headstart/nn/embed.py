@@ -33,7 +33,7 @@ class Embedding(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, tokens: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
-        """tokens, segments: (T,) ids; without segments all are of segment 0. Returns (T, hidden)."""
+        """tokens, segments: (T,) ids; without segments all are segment 0. Returns (T, hidden)."""
         x = self.tokens(tokens)
         if self.positions is not None:
             x = x + self.positions(layout.positions + self.offset)
