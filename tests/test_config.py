@@ -440,3 +440,12 @@ def test_each_settings_class_belongs_to_one_verb():
 def test_text_for_a_field_without_numbers_is_left_alone():
     assert exact_scalar("007", kinds=frozenset({str})) == "007"
     assert OptimizerSettings(name="adamw").name == "adamw"
+
+
+def test_the_page_of_all_settings_is_current():
+    from settings_page import page
+
+    docs = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+    assert docs.read_text(encoding="utf-8") == page(), (
+        "run: python tests/settings_page.py > docs/settings.md"
+    )

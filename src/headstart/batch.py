@@ -39,7 +39,8 @@ class Sequences:
     @property
     def starts(self) -> np.ndarray:
         """(S,) offset of the first token of each sequence in `tokens`."""
-        return np.cumsum(self.lengths) - self.lengths
+        starts: np.ndarray = np.cumsum(self.lengths) - self.lengths
+        return starts
 
     def take(self, chosen: np.ndarray) -> Sequences:
         """The chosen sequences, in the order given."""
@@ -56,7 +57,8 @@ def ragged_index(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Indices start, start+1, ... of every run, one run after another: (sum of lengths,)."""
     total = int(lengths.sum())
     ends = np.cumsum(lengths)
-    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    index: np.ndarray = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return index
 
 
 @dataclass(frozen=True)

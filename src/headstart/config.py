@@ -1,7 +1,7 @@
 """The settings of the verbs `pretrain`, `finetune` and `report`, made of shared sections.
 
-They are frozen values. Nothing is read here: files and overrides are `settings_file`'s work, numbers
-that depend on data are the recipes'.
+They are frozen values. Nothing is read here: files and overrides are `settings_file`'s work,
+numbers that depend on data are the recipes'.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sections of settings that verbs share: network, objective, optimiser, data, transfer.
 
-Each field has its default, its unit and where the default is from. Sections select from closed lists
-and never name code; what the verbs make of them is `config`.
+Each field has its default, its unit and where the default is from. Sections select from closed
+lists and never name code; what the verbs make of them is `config`.
 """
 
 from __future__ import annotations
