@@ -44,6 +44,19 @@ WORDS: dict[str, tuple[str, str]] = {
         "about {need:.1f} GiB of memory ({have:.1f} GiB free), {disk:.2f} GiB on disk",
         "约需内存 {need:.1f} GiB（可用 {have:.1f} GiB），磁盘 {disk:.2f} GiB",
     ),
+    "corpus_read": (
+        "corpus: {documents:,} documents in {files:,} files "
+        "({set_aside:,} set aside, {rejected:,} rejected)",
+        "语料：{files:,} 个文件中的 {documents:,} 篇文档"
+        "（搁置 {set_aside:,} 条，拒绝 {rejected:,} 条）",
+    ),
+    "tokenizer_fit": (
+        "tokens: {tokens:,} from a vocabulary of {size:,}; {fertility:.2f} a word, "
+        "{unknown:.2f} % unknown, {long:.0f} % of the texts longer than one window",
+        "词元：{tokens:,} 个，词表 {size:,}；每词 {fertility:.2f} 个，"
+        "未知 {unknown:.2f} %，{long:.0f} % 的文本超过一个窗口",
+    ),
+    "plan_objective": ("predicts {objective}", "预训练目标 {objective}"),
     "plan_budget": ("budget {budget}", "预算 {budget}"),
     "plan_out": ("results go to {out}", "结果写入 {out}"),
     "plan_short": (

@@ -1,6 +1,6 @@
 """What to predict from unlabelled data. `OBJECTIVES` lists the names that settings may select."""
 
-from headstart.objectives.bag_of_words import BagOfWords, inverse_document_frequency
+from headstart.objectives.bag_of_words import BagOfWords
 from headstart.objectives.causal_language import CausalLanguage, HybridLanguage
 from headstart.objectives.contrastive import Contrast
 from headstart.objectives.masked_language import MaskedLanguage
@@ -8,7 +8,7 @@ from headstart.objectives.next_sentence import NextSentence
 from headstart.objectives.objective import Loss, Part, Pretraining, Vocabulary
 from headstart.objectives.table_loss import table_loss
 
-OBJECTIVES = ("mlm", "nsp", "clm", "hybrid", "bow", "contrast")
+OBJECTIVES = ("mlm", "nsp", "causal", "hybrid", "bow", "contrast")
 
 __all__ = [
     "OBJECTIVES",
@@ -22,6 +22,5 @@ __all__ = [
     "Part",
     "Pretraining",
     "Vocabulary",
-    "inverse_document_frequency",
     "table_loss",
 ]

@@ -29,7 +29,7 @@ class BagOfWords:
     """Cross-entropy against the weighted words of the document's other windows.
 
     importance: (V,) weight of each token, 0 for those that are never a target: inverse document
-    frequency, see `inverse_document_frequency`. A token counts log(1 + times) * importance.
+    frequency, see `data.latent.importance`. A token counts log(1 + times) * importance.
     Sequences need the field "document"; those without another window have no target.
     """
 
@@ -93,30 +93,3 @@ def other_words(
     rest = rest.tocoo()
     shares = (rest.data / total[rest.row]).astype(np.float32)
     return rest.row.astype(np.int64), rest.col.astype(np.int64), shares
-
-
-def inverse_document_frequency(
-    tokens: np.ndarray,
-    offsets: np.ndarray,
-    *,
-    size: int,
-    special: tuple[int, ...] = (),
-    least: int = 5,
-) -> np.ndarray:
-    """log(documents / (1 + documents with the token)) for each token, (V,), at least 0.
-
-    tokens, offsets: a corpus as in `TokenStore`. least: rarer tokens and the special ones get 0.
-    Reads the corpus in pieces; memory does not grow with it.
-    """
-    found = np.zeros(size, dtype=np.int64)
-    documents = len(offsets) - 1
-    step = 2000
-    for start in range(0, documents, step):
-        some = np.asarray(offsets[start : start + step + 1], dtype=np.int64)
-        ids = np.asarray(tokens[some[0] : some[-1]], dtype=np.int64)
-        owner = np.repeat(np.arange(len(some) - 1), np.diff(some))
-        found += np.bincount(np.unique(owner * size + ids) % size, minlength=size)
-    weight = np.log(max(1, documents) / (1 + found)).clip(min=0)
-    weight[found < least] = 0
-    weight[list(special)] = 0
-    return weight.astype(np.float32)

@@ -29,7 +29,7 @@ class CausalLanguage:
     """Predict every next token of a sequence, never across sequences."""
 
     weight: float = 1.0
-    name: str = "clm"
+    name: str = "causal"
     needs: frozenset[str] = frozenset({"decoder"})
     views: int = 1
     pairs: bool = False

@@ -35,12 +35,11 @@ class Contrast:
     weight: float = 1.0
     name: str = "contrast"
     needs: frozenset[str] = frozenset({"encoder", "decoder"})
+    views: int = 0  # set by `between`
     pairs: bool = False
 
-    @property
-    def views(self) -> int:
-        """How often each sequence enters the batch."""
-        return 2 if self.between == "dropout" else 1
+    def __post_init__(self) -> None:
+        self.views = 2 if self.between == "dropout" else 1
 
     def head(self, model: Model, seed: int) -> nn.Module:
         """No weights: the vectors themselves are what is wanted."""

@@ -1,0 +1,160 @@
+"""From settings to the pieces of a run: vocabulary, network, objective, training settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from headstart.config import MachineSettings, ModelSettings, PretrainSettings
+from headstart.data.latent import document_frequency, importance, token_vectors
+from headstart.data.store import TokenStore
+from headstart.data.text import special_ids, word_starts
+from headstart.errors import InputError
+from headstart.families import Model, find
+from headstart.objectives import (
+    BagOfWords,
+    CausalLanguage,
+    Contrast,
+    HybridLanguage,
+    MaskedLanguage,
+    NextSentence,
+    Part,
+    Pretraining,
+    Vocabulary,
+)
+from headstart.train import TrainSettings
+
+LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
+
+
+def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
+    """What objectives and tasks must know of a tokenizer. Raises InputError without padding."""
+    ids = special_ids(tokenizer)
+    named = {role: i for role, i in vars(ids).items() if i is not None}
+    pad = ids.pad if ids.pad is not None else 0
+    causal = ids.mask is None and ids.cls == ids.sep  # GPT: one token ends texts, none begins them
+    return Vocabulary(
+        size=tokenizer.get_vocab_size(),
+        pad=pad,
+        cls=None if causal else ids.cls,
+        sep=ids.sep,
+        mask=ids.mask,
+        special=tuple(sorted(set(named.values()))),
+        word_starts=word_starts(tokenizer),
+    )
+
+
+def window_length(max_length: int, vocabulary: Vocabulary, *, pairs: bool = False) -> int:
+    """Ordinary tokens of a window, so that with its special tokens it has at most max_length."""
+    around = (vocabulary.cls is not None) + (vocabulary.sep is not None)
+    return max_length - around - (1 if pairs else 0)
+
+
+def fresh_model(settings: ModelSettings, *, vocab_size: int, max_length: int, seed: int) -> Model:
+    """A network of the chosen family and size with fresh weights."""
+    layers, hidden, heads, _ = settings.shape()
+    return find(settings.family).build(
+        num_layers=layers,
+        hidden_size=hidden,
+        num_heads=heads,
+        intermediate_size=settings.intermediate_size,
+        vocab_size=vocab_size,
+        max_positions=max_length,
+        dropout=settings.dropout,
+        seed=seed,
+    )
+
+
+def make_objective(
+    settings: PretrainSettings,
+    vocabulary: Vocabulary,
+    model: Model,
+    weight: Callable[[], np.ndarray],
+) -> Pretraining:
+    """The objective that the settings name, for this model.
+
+    weight: gives the importance of tokens, asked for only if needed.
+    Raises InputError if the model cannot do it.
+    """
+    chosen = settings.objective
+    masked = MaskedLanguage(
+        vocabulary,
+        rate=chosen.rate,
+        rate_end=chosen.rate_end,
+        mask_share=chosen.mask_share,
+        random_share=chosen.random_share,
+        whole_word=chosen.whole_word,
+        weight=chosen.mlm_weight,
+    )
+    makers: dict[str, Callable[[], Part]] = {
+        "mlm": lambda: masked,
+        "nsp": NextSentence,
+        "causal": CausalLanguage,
+        "hybrid": lambda: HybridLanguage(masked, chosen.causal_share),
+        "bow": lambda: BagOfWords(weight()),
+        "spans": lambda: Contrast("spans", chosen.temperature),
+        "contrast": lambda: Contrast("dropout", chosen.temperature),
+    }
+    objective = Pretraining(
+        [makers[name]() for name in chosen.name.split("+")],
+        vocabulary,
+        segments=model.config.segments > 1,
+    )
+    objective.refuse(model)
+    return objective
+
+
+def start_from_corpus(model: Model, store: TokenStore, weight: np.ndarray, *, seed: int) -> None:
+    """Add the corpus' latent vectors to the token table, in place."""
+    width = model.config.hidden_size
+    vectors = token_vectors(store.tokens, store.offsets, weight, width=width, seed=seed)
+    with torch.no_grad():
+        table = model.embed.tokens.weight
+        table += LATENT_SCALE * 0.02 * torch.from_numpy(vectors).to(table)
+
+
+def token_importance(store: TokenStore, vocabulary: Vocabulary) -> np.ndarray:
+    """Inverse document frequency of every token in the corpus."""
+    frequency = document_frequency(store.tokens, store.offsets, size=vocabulary.size)
+    return importance(frequency, len(store), special=vocabulary.special)
+
+
+def train_settings(settings: PretrainSettings) -> TrainSettings:
+    """What the trainer is told of a pretraining run."""
+    o, schedule = settings.optimizer, settings.schedule
+    made = TrainSettings(
+        budget=str(settings.budget),
+        seed=settings.seed,
+        optimizer=o.name,
+        lr=o.lr,
+        muon_lr=o.muon_lr,
+        weight_decay=o.weight_decay,
+        beta1=o.beta1,
+        beta2=o.beta2,
+        clip_norm=o.clip_norm,
+        warmup=schedule.warmup,
+        decay=schedule.decay,
+        save_minutes=settings.save_minutes,
+        keep=settings.keep,
+    )
+    return on_machine(made, settings.machine)
+
+
+def on_machine(settings: TrainSettings, machine: MachineSettings) -> TrainSettings:
+    """The same training on the chosen device, precision and threads."""
+    return replace(
+        settings,
+        device=machine.device,
+        precision=machine.precision,
+        threads=machine.threads or 0,
+    )
+
+
+def demand_texts(count: int, least: int, what: str) -> None:
+    """Raise InputError if there are too few texts for what is wanted."""
+    if count < least:
+        raise InputError(f"{what} has {count} usable texts, but at least {least} are needed")

@@ -1,0 +1,334 @@
+"""`headstart pretrain`: unlabelled text in, a run folder with a pretrained model out.
+
+Corpus, tokenizer, token store, network, objective and trainer, in this order; each is announced
+before it is used. Texts of the probe (and of a test file, in a report) never enter the corpus.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from headstart.config import PretrainSettings
+from headstart.data.dataset import Corpus
+from headstart.data.leaks import LeakReport, find_leaks
+from headstart.data.loader import Chosen, Stretches, TokenBatches, Windows, permutation
+from headstart.data.store import TokenStore
+from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
+from headstart.errors import InputError
+from headstart.events import Events
+from headstart.families import Loaded, Model, find, load_model, make_head, resolve, save_model
+from headstart.objectives import Pretraining, Vocabulary
+from headstart.recipes.building import (
+    fresh_model,
+    make_objective,
+    start_from_corpus,
+    token_importance,
+    train_settings,
+    vocabulary_of,
+    window_length,
+)
+from headstart.recipes.results import PretrainResult
+from headstart.settings_file import to_yaml
+from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
+from headstart.words import say
+
+HELD_OUT = 0.01  # share of the corpus on which the final loss is measured
+MOST_HELD_OUT = 200  # stretches of text
+TEXTS_OF_FIT = 2000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus as tokens. leaks: what was kept out of it, if there was anything to compare with."""
+
+    tokenizer: Tokenizer
+    vocabulary: Vocabulary
+    store: TokenStore
+    leaks: LeakReport | None
+
+
+def pretrain(
+    data: Sequence[Path],
+    *,
+    settings: PretrainSettings,
+    events: Events,
+    away: Sequence[str] = (),
+    probe: Probe | None = None,
+) -> PretrainResult:
+    """Pretrain on these files; the same call again goes on where a stopped one was.
+
+    away: texts that must not be in the corpus; they and near copies of them are left out.
+    probe: a score of the user's own task, taken while training runs; its best weights are kept.
+    """
+    begin = time.perf_counter()
+    folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
+    folder.write_settings(to_yaml(settings))
+    start = None if settings.start == "scratch" else load_model(resolve(settings.start))
+    tokenizer = None if start is None else _tokenizer_of(start, settings.start)
+    prepared = prepare_corpus(
+        data, settings, folder.path / "tokens", tokenizer=tokenizer, away=away, events=events
+    )
+    vocabulary = prepared.vocabulary
+    model = _network(settings, prepared, start)
+    objective = make_objective(
+        settings, vocabulary, model, lambda: token_importance(prepared.store, vocabulary)
+    )
+    heads = _heads(objective, model, start, seed=settings.seed)
+    source, held_out = _sources(settings, prepared, objective, model)
+    trainer = Trainer(
+        Learner(model, heads),
+        objective,
+        source,
+        train_settings(settings),
+        folder=folder.path,
+        probes=[probe] if probe else [],
+        data_digest=prepared.store.digest,
+        note=events.note,
+    )
+    _announce(settings, prepared, model, folder, events)
+    tokens, loss = _train(trainer, events)
+    held_out_loss = _measure(objective, trainer.learner, held_out)
+    _save(trainer, objective, prepared, folder, settings)
+    outcome = trainer.outcome
+    events.progress("pretrain", outcome.total, outcome.total)
+    seconds = time.perf_counter() - begin
+    return PretrainResult(folder.path, outcome.step, tokens, seconds, loss, held_out_loss)
+
+
+def _tokenizer_of(start: Loaded, name: str) -> Tokenizer:
+    if start.tokenizer is None:
+        raise InputError(f"{name} has no tokenizer.json, so its model cannot be given text")
+    return load_tokenizer(start.tokenizer.parent)
+
+
+def default_folder(verb: str, data: Sequence[Path]) -> str:
+    """runs/<verb>-<name of the first file or folder>."""
+    name = Path(data[0]).resolve().name.split(".")[0] if data else "run"
+    return f"runs/{verb}-{name}"
+
+
+def prepare_corpus(
+    data: Sequence[Path],
+    settings: PretrainSettings,
+    place: Path,
+    *,
+    tokenizer: Tokenizer | None,
+    away: Sequence[str],
+    events: Events,
+) -> Prepared:
+    """Read the corpus, leave out what is in `away`, train a tokenizer unless given, encode."""
+    corpus = Corpus(
+        [str(path) for path in data],
+        text=settings.data.text,
+        encoding=settings.data.encoding,
+        bad_rows="skip",
+    )
+    survey = corpus.survey()
+    events.note(
+        say(
+            "corpus_read",
+            documents=survey.documents,
+            files=survey.files,
+            set_aside=survey.quarantined,
+            rejected=survey.rejected,
+        )
+    )
+    for found in survey.problems[:5]:
+        events.note(str(found))
+    if not survey.documents:
+        raise InputError(f"{', '.join(map(str, data))}: there is no text to pretrain on")
+    leaks = find_leaks(corpus, test=away) if away else None
+    if leaks is not None:
+        corpus = corpus.without(leaks.drop)
+        events.note(str(leaks))
+    if tokenizer is None:
+        events.progress("tokenize", 0, 0)
+        tokenizer = train_tokenizer(
+            corpus.texts(),
+            kind=settings.data.tokenizer,
+            vocab_size=settings.data.vocab_size,
+            lowercase=settings.data.lowercase,
+            style=find(settings.model.family).special_tokens,
+        )
+    vocabulary = vocabulary_of(tokenizer)
+    store = TokenStore.prepare(
+        corpus,
+        tokenizer,
+        place,
+        progress=lambda done, _: events.progress("tokenize", done, survey.documents),
+    )
+    events.progress("tokenize", survey.documents, survey.documents)
+    texts = [text for text, _ in zip(corpus.texts(), range(TEXTS_OF_FIT), strict=False)]
+    fit = tokenizer_fit(
+        tokenizer, texts, max_length=window_length(settings.data.max_length, vocabulary)
+    )
+    events.note(
+        say(
+            "tokenizer_fit",
+            tokens=len(store.tokens),
+            size=vocabulary.size,
+            fertility=fit.fertility,
+            unknown=100 * fit.unknown_share,
+            long=100 * fit.truncated_share,
+        )
+    )
+    return Prepared(tokenizer, vocabulary, store, leaks)
+
+
+def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | None) -> Model:
+    if start is not None:
+        model = start.model
+        if settings.data.max_length > model.config.max_positions:
+            raise InputError(
+                f"data.max_length is {settings.data.max_length}, but {settings.start} has "
+                f"{model.config.max_positions} positions: lower data.max_length to that"
+            )
+        return model
+    size, seed = prepared.vocabulary.size, settings.seed
+    length = settings.data.max_length
+    model = fresh_model(settings.model, vocab_size=size, max_length=length, seed=seed)
+    if settings.model.latent_start:
+        weight = token_importance(prepared.store, prepared.vocabulary)
+        start_from_corpus(model, prepared.store, weight, seed=seed)
+    return model
+
+
+def _heads(
+    objective: Pretraining, model: Model, start: Loaded | None, *, seed: int
+) -> nn.ModuleDict:
+    """Fresh heads, or those of the checkpoint where it has them."""
+    heads = objective.heads(model, seed=seed)
+    kinds = {"mlm": "masked", "hybrid": "masked", "nsp": "next_sentence"}
+    for name, kind in kinds.items():
+        if start is not None and name in heads and kind in start.heads:
+            heads[name] = start.heads[kind]
+    return heads
+
+
+def _sources(
+    settings: PretrainSettings, prepared: Prepared, objective: Pretraining, model: Model
+) -> tuple[TokenBatches, TokenBatches]:
+    """Batches to train on, and batches of documents held out of them."""
+    together = bool({"bow", "spans"} & set(objective.name.split("+")))
+    windows = Windows(
+        prepared.store,
+        length=window_length(settings.data.max_length, prepared.vocabulary, pairs=objective.pairs),
+        pieces=2 if together else 1,
+    )
+    source = Stretches(windows) if together else windows
+    count = len(source)
+    if count < 2:
+        raise InputError(
+            "the corpus has less than two usable stretches of text; give more or longer texts"
+        )
+    apart = max(1, min(MOST_HELD_OUT, round(HELD_OUT * count)))
+    order = permutation(count, settings.seed, 1)
+    return tuple(  # type: ignore[return-value]
+        TokenBatches(
+            Chosen(source, numbers),
+            tokens_per_batch=settings.data.tokens_per_batch,
+            seed=settings.seed,
+        )
+        for numbers in (np.sort(order[apart:]), np.sort(order[:apart]))
+    )
+
+
+def _announce(
+    settings: PretrainSettings, prepared: Prepared, model: Model, folder: RunFolder, events: Events
+) -> None:
+    events.plan(
+        [
+            say(
+                "plan_model",
+                family=settings.model.family,
+                size=settings.model.size,
+                layers=model.config.num_layers,
+                hidden=model.config.hidden_size,
+                parameters=sum(p.numel() for p in model.parameters()) / 1e6,
+                vocabulary=prepared.vocabulary.size,
+            ),
+            say("plan_objective", objective=settings.objective.name),
+            say("plan_budget", budget=settings.budget),
+            say("plan_out", out=folder.path),
+        ]
+    )
+
+
+def _train(trainer: Trainer, events: Events) -> tuple[int, float]:
+    """All steps. Returns tokens seen in this call, and the mean loss of the last steps."""
+    tokens = 0
+    last: list[float] = []
+    for record in trainer.steps():
+        tokens += record.tokens
+        last = [*last[-19:], record.loss]
+        detail = f"loss {record.loss:.3f}  {record.tokens_per_s:,.0f} tokens/s"
+        events.progress("pretrain", record.step, record.total, detail)
+    return tokens, float(np.mean(last)) if last else float("nan")
+
+
+def _measure(objective: Pretraining, learner: Learner, held_out: TokenBatches) -> float:
+    """Mean loss on the documents held out, with the masks of seed 0."""
+    total, count = 0.0, 0
+    learner.eval()
+    with torch.no_grad():
+        for n in range(held_out.batches_per_epoch):
+            batch = objective.prepare(held_out.batch(n), np.random.default_rng(n), 1.0)
+            loss = objective.loss(learner.model, learner.heads, batch)  # type: ignore[arg-type]
+            total += float(loss.value) * loss.count
+            count += loss.count
+    return total / count if count else float("nan")
+
+
+def _save(
+    trainer: Trainer,
+    objective: Pretraining,
+    prepared: Prepared,
+    folder: RunFolder,
+    settings: PretrainSettings,
+) -> None:
+    """The model folder and the lineage."""
+    model = trainer.learner.model
+    assert isinstance(model, Model)
+    save_model(
+        model,
+        saved_heads(trainer.learner),
+        folder.model,
+        tokenizer=prepared.tokenizer,
+        pooling="mean" if model.arrangement == "encoder" else None,
+        about=f"Pretrained from {settings.start} by predicting {objective.name}.",
+    )
+    lineage = make_lineage(
+        trainer.outcome,
+        trainer.precision,
+        data={"corpus": prepared.store.digest},
+        parent="" if settings.start == "scratch" else settings.start,
+        seeds={"all": settings.seed},
+    )
+    leaks = prepared.leaks
+    if leaks is not None:
+        lineage = dataclasses.replace(
+            lineage, data={**lineage.data, "left out of the corpus": str(len(leaks.drop))}
+        )
+    folder.write_lineage(lineage)
+
+
+def saved_heads(learner: Learner) -> dict[str, nn.Module]:
+    """The heads that Hugging Face's format has a place for."""
+    model = learner.model
+    assert isinstance(model, Model)
+    heads: dict[str, nn.Module] = {}
+    for name, kind in (("mlm", "masked"), ("hybrid", "masked"), ("nsp", "next_sentence")):
+        if name in learner.heads:
+            heads[kind] = learner.heads[name]
+    if "causal" in learner.heads:
+        heads["causal"] = make_head(model, "causal")
+    return heads
