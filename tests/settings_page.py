@@ -25,8 +25,8 @@ optimizer:
   lr: 1e-3
 ```
 
-Defaults give way to the file, the file to flags, flags to `--set`. This page is made from the code by
-`python tests/settings_page.py > docs/settings.md`; a test keeps it current.
+Defaults give way to the file, the file to flags, flags to `--set`. This page is made from the code
+by `python tests/settings_page.py > docs/settings.md`; a test keeps it current.
 """
 
 
