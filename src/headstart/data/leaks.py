@@ -5,8 +5,9 @@ Four kinds, each text counted as the first that fits: "exact" (same characters),
 after NFKC, case, punctuation, white space, invisible and look-alike characters are folded), "near"
 (at least 0.8 of the tokens shared), "contained" (the whole test text inside a longer one).
 The surprise: near duplicates are not estimated. Two sets that share 0.8 of their tokens must share
-one among the rarest fifth of each (prefix filtering), so only those few are looked up, and every
-candidate is compared in full: none above the threshold is missed.
+three among the rarest fifth (and two more) of each, so only those few are looked up, and every
+candidate is compared in full: none above the threshold is missed (prefix filtering, Bayardo et al.
+2007 and Wang et al. 2012).
 
 A token is a word, or one CJK character.
 """
@@ -31,7 +32,8 @@ KINDS: tuple[LeakKind, ...] = ("exact", "normalised", "near", "contained")
 
 THRESHOLD = 0.8  # Jaccard similarity of the token sets
 SAME_ORDER = 0.4  # Jaccard similarity of the sets of neighbouring tokens
-SHORTEST_NEAR = 5  # tokens; shorter texts are compared whole only
+SHARED_RARE = 3  # rare tokens two near duplicates must share
+SHORTEST_NEAR = 5  # different tokens; shorter texts are compared whole only
 SHORTEST_CONTAINED = 8
 MOST_EXAMPLES = 10
 PROGRESS_EVERY = 1000
@@ -190,8 +192,7 @@ class _Index:
     _folded: dict[tuple[str, ...], int] = field(default_factory=dict)
     _ranks: dict[str, int] = field(default_factory=dict)
     _entries: list[_Entry] = field(default_factory=list)
-    _sizes: list[int] = field(default_factory=list)
-    _postings: dict[int, list[int]] = field(default_factory=dict)
+    _postings: dict[int, np.ndarray] = field(default_factory=dict)
     _anchors: dict[int, list[int]] = field(default_factory=dict)
     _anchor_hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
@@ -204,20 +205,21 @@ class _Index:
         counts = Counter(word for words in tokens for word in set(words))
         rarest_first = sorted(counts, key=lambda word: (counts[word], word))
         self._ranks = {word: rank for rank, word in enumerate(rarest_first)}
+        postings: dict[int, list[int]] = {}
         for row, words in enumerate(tokens):
             if words and self._folded[tuple(words)] == row:
-                self._add(row, [self._ranks[word] for word in words])
+                self._add(row, [self._ranks[word] for word in words], postings)
+        self._postings = {rank: np.asarray(found) for rank, found in postings.items()}
         self._anchor_hashes = np.sort(np.fromiter(self._anchors, np.uint64, len(self._anchors)))
 
-    def _add(self, row: int, sequence: list[int]) -> None:
+    def _add(self, row: int, sequence: list[int], postings: dict[int, list[int]]) -> None:
         ranks = frozenset(sequence)
         number = len(self._entries)
         pairs = frozenset(pairwise(sequence))
         self._entries.append(_Entry(row, ranks, pairs, sequence))
-        self._sizes.append(len(ranks))
-        if len(sequence) >= SHORTEST_NEAR:
+        if len(ranks) >= SHORTEST_NEAR:
             for rank in sorted(ranks)[: _prefix(len(ranks))]:
-                self._postings.setdefault(rank, []).append(number)
+                postings.setdefault(rank, []).append(number)
         if len(sequence) >= SHORTEST_CONTAINED:
             anchor = _window_hashes(np.asarray(sequence))[0]
             self._anchors.setdefault(int(anchor), []).append(number)
@@ -242,16 +244,14 @@ class _Index:
     ) -> Leak | None:
         size = len(known) + unknown
         probes = _prefix(size) - unknown  # words the test file lacks are the rarest of all
-        if len(sequence) < SHORTEST_NEAR or probes < 1:
+        if size < SHORTEST_NEAR or probes < SHARED_RARE:
             return None
-        candidates: set[int] = set()
-        for rank in sorted(known)[:probes]:
-            candidates.update(self._postings.get(rank, ()))
-        least, most = THRESHOLD * size - 1e-9, size / THRESHOLD + 1e-9
-        sizes = self._sizes
-        alike = sorted(number for number in candidates if least <= sizes[number] <= most)
+        found = [self._postings[r] for r in sorted(known)[:probes] if r in self._postings]
+        if not found:
+            return None
+        times = np.bincount(np.concatenate(found))
         pairs: set[tuple[int, int]] | None = None
-        for candidate in alike:
+        for candidate in np.flatnonzero(times >= SHARED_RARE).tolist():
             entry = self._entries[candidate]
             similarity = _jaccard(len(known & entry.ranks), size, len(entry.ranks))
             if similarity < THRESHOLD:
@@ -277,8 +277,8 @@ class _Index:
 
 
 def _prefix(size: int) -> int:
-    """How many of a set's rarest tokens must hold one of any set that shares THRESHOLD of it."""
-    return size - int(np.ceil(THRESHOLD * size - 1e-9)) + 1
+    """So many of the rarest tokens of each hold SHARED_RARE common ones of two similar sets."""
+    return size - int(np.ceil(THRESHOLD * size - 1e-9)) + SHARED_RARE
 
 
 def _jaccard(shared: int, one: int, other: int) -> float:
