@@ -78,7 +78,7 @@ class TfidfFeatures:
         self._vectoriser = TfidfVectorizer(
             analyzer="char" if characters else "word",
             ngram_range=(1, longest + 1 if characters else longest),
-            token_pattern=r"(?u)\b\w+\b",
+            token_pattern=None if characters else r"(?u)\b\w+\b",
             sublinear_tf=True,
             min_df=2 if len(texts) >= 200 else 1,
             max_features=most,

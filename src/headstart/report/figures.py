@@ -172,7 +172,8 @@ def gap_chart(report: Report) -> Gaps | None:
     ticks = tuple(Tick(x(n), count(n)) for n in report.label_counts)
     path = _path([(bar.x, bar.y) for bar in bars])
     return Gaps(
-        WIDTH, GAP_HEIGHT, LEFT, WIDTH - RIGHT, GAP_HEIGHT - BOTTOM, ticks, y_ticks, y(0.0), y(verdict.margin), path, bars, crossing
+        WIDTH, GAP_HEIGHT, LEFT, WIDTH - RIGHT, GAP_HEIGHT - BOTTOM,
+        ticks, y_ticks, y(0.0), y(verdict.margin), path, bars, crossing,
     )  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def _last_doubling(report: Report, arm: str) -> float:
 
 
 def _open(verdict: Verdict) -> str:
-    """The ending .open where the label number of a verdict is not bounded by the counts measured."""
+    """The ending .open where the label number of a verdict is beyond the counts measured."""
     if verdict.at is None or 0 < verdict.at.estimate < math.inf:
         return ""
     return ".open"

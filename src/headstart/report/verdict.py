@@ -18,7 +18,7 @@ The rule, in the order in which it is applied. An advantage counts from `margin`
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,7 @@ AT_AN_END = 0.20
 SLOPE = 0.10
 OVERALL = 0.05
 DRAWS = 4000
+MAJORITY = "majority"
 SMALLEST_RESOLVED = 0.005  # differences below half a point are not worth more seeds
 
 
@@ -121,7 +122,24 @@ def judge(
         control_correct=None if rights[1] is None else rights[1][:, :, kept],
     )
     rows = 0 if rights[0] is None else rights[0].shape[-1]
-    return judge_differences(differences, own_names, list(against), margin=margin, test_rows=rows)
+    verdict = judge_differences(
+        differences, own_names, list(against), margin=margin, test_rows=rows
+    )
+    if verdict.kind == "cannot tell" and not _learned(table, differences, list(against), margin):
+        need = Need("labels", int(differences.labels[-1]))
+        verdict = replace(verdict, need=need)
+    return verdict
+
+
+def _learned(
+    table: ScoreTable, differences: Differences, controls: list[str], margin: float
+) -> bool:
+    """Whether own arm or control is above the trivial control (named `MAJORITY`) at the most labels."""
+    if MAJORITY not in controls:
+        return True
+    trivial = [cell.score for cell in table.done(MAJORITY, labels=int(differences.labels[-1]))]
+    best = np.nanmean([differences.own_curve[:, -1], differences.control_curve[:, -1]], axis=1)
+    return not trivial or float(best.max()) > float(np.mean(trivial)) + margin
 
 
 def judge_differences(

@@ -1,0 +1,50 @@
+"""Metrics on answers small enough to count by hand."""
+
+import numpy as np
+import pytest
+
+from headstart.evaluate.metrics import default_metric, score
+
+GOLD = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
+
+
+def test_always_naming_the_biggest_class_looks_good_on_accuracy_and_bad_on_macro_f1():
+    lazy = np.zeros(10, dtype=int)
+    assert score(lazy, GOLD, kind="classes", metric="accuracy").value == pytest.approx(0.8)
+    # F1 of class 0: 2*8/(2*8+2) = .889; of class 1: 0; mean .444
+    result = score(lazy, GOLD, kind="classes", classes=["no", "yes"])
+    assert result.name == "macro-F1"
+    assert result.value == pytest.approx(0.4444, abs=1e-4)
+    assert result.per_class == pytest.approx({"no": 0.8889, "yes": 0.0}, abs=1e-4)
+    assert result.others == pytest.approx({"accuracy": 0.8})
+
+
+def test_balanced_classes_are_led_by_accuracy():
+    assert default_metric(np.array([0, 1, 1, 0, 2]), kind="classes") == "accuracy"
+
+
+def test_micro_f1_counts_labels_over_all_rows():
+    gold = np.array([[1, 0, 1], [0, 1, 0]])
+    answers = np.array([[1, 1, 0], [0, 1, 0]])
+    # true 2, false alarms 1, missed 1: 2*2 / (2*2 + 1 + 1) = .667
+    assert score(answers, gold, kind="multilabel").value == pytest.approx(2 / 3)
+
+
+def test_numbers_are_ordered_by_spearman_and_a_constant_answer_scores_nothing():
+    gold = np.array([1.0, 2.0, 3.0, 4.0])
+    squares = score(gold**2, gold, kind="number")
+    assert squares.value == pytest.approx(1.0)
+    assert squares.others["MAE"] == pytest.approx((0 + 2 + 6 + 12) / 4)
+    assert score(np.ones(4), gold, kind="number").value == 0.0
+
+
+def test_a_metric_of_another_kind_is_refused_with_those_that_suit():
+    with pytest.raises(ValueError, match=r"^metric is 'R2', but for classes it must be one of: accuracy, macro-F1$"):
+        score(GOLD, GOLD, kind="classes", metric="R2")
+    with pytest.raises(ValueError, match=r"one of: Spearman, R2$"):
+        score(GOLD, GOLD, kind="number", metric="MAE")
+
+
+def test_answers_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"answers have shape \(3,\), gold labels \(10,\)"):
+        score(np.zeros(3), GOLD, kind="classes")
