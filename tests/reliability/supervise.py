@@ -65,7 +65,7 @@ def train(folder: Path) -> int:
     except HeadstartError as error:
         (folder / "message").write_text(str(error))
         return error.exit_code
-    (folder / "best").write_text(digest({n: t for n, t in run.learner.state_dict().items()}))
+    (folder / "best").write_text(digest(run.learner.state_dict()))
     return 0
 
 

@@ -14,8 +14,7 @@ HERE = Path(__file__).parent
 def supervise(folder: Path, *, seed: int, how: str, times: int) -> dict[str, object]:
     paths = [str(HERE.parent), str(HERE.parents[1] / "src")]
     done = subprocess.run(
-        [sys.executable, str(HERE / "supervise.py"), str(folder / "runs"), str(seed), how]
-        + [str(times)],
+        [sys.executable, HERE / "supervise.py", folder / "runs", str(seed), how, str(times)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -149,7 +149,7 @@ def test_a_manifest_cannot_name_a_file_outside_of_its_folder(tmp_path: Path, nam
     body["files"][name] = {"size": 1, "sha256": "0"}
     text = json.dumps({"body": body, "sha256": digest_of(body)}, sort_keys=True, indent=1) + "\n"
     (path / "manifest.json").write_text(text)
-    with pytest.raises(CheckpointError, match="manifest.json lists a file of a wrong name"):
+    with pytest.raises(CheckpointError, match=r"manifest\.json lists a file of a wrong name"):
         read(path)
 
 

@@ -50,6 +50,14 @@ def crafted(header: str, data: bytes = b"") -> bytearray:
     return bytearray(len(text).to_bytes(8, "little") + text + data)
 
 
+def one(entry: str, name: str = "t") -> str:
+    return "{" + f'"{name}": {entry}' + "}"
+
+
+def two(name: str, entry: str, other: str, more: str) -> str:
+    return "{" + f'"{name}": {entry}, "{other}": {more}' + "}"
+
+
 def entry(shape: list[object], offsets: list[object], dtype: str = "U8") -> str:
     return json.dumps({"dtype": dtype, "shape": shape, "data_offsets": offsets})
 
@@ -63,23 +71,23 @@ def entry(shape: list[object], offsets: list[object], dtype: str = "U8") -> str:
             "x says that its header has 9223372036854775808 bytes",
         ),
         (
-            crafted('{"t": %s, "t": %s}' % (entry([4], [0, 4]), entry([1], [0, 4], "F32")), b"abcd"),
+            crafted(two("t", entry([4], [0, 4]), "t", entry([1], [0, 4], "F32")), b"abcd"),
             "x has a name twice in one object",
         ),
-        (crafted('{"t": %s}' % entry([2**61, 16], [0, 4]), b"abcd"),
+        (crafted(one(entry([2**61, 16], [0, 4])), b"abcd"),
          "x gives 't' a place that does not fit its shape"),
-        (crafted('{"t": %s}' % entry([4], [0, 4])), "x places 't' outside of the file"),
-        (crafted('{"t": %s}' % entry([2], [0, 2]), b"abcd"),
+        (crafted(one(entry([4], [0, 4]))), "x places 't' outside of the file"),
+        (crafted(one(entry([2], [0, 2])), b"abcd"),
          "x has 2 bytes that belong to no tensor"),
-        (crafted('{"s": %s, "t": %s}' % (entry([3], [0, 3]), entry([2], [2, 4])), b"abcd"),
+        (crafted(two("s", entry([3], [0, 3]), "t", entry([2], [2, 4])), b"abcd"),
          "x has a hole or an overlap at byte 3 of its data"),
-        (crafted('{"t": %s}' % entry([4], [0, 4], "PY"), b"abcd"),
+        (crafted(one(entry([4], [0, 4], "PY")), b"abcd"),
          "x gives 't' the unknown type 'PY'"),
-        (crafted('{"t": %s}' % entry([4.0], [0, 4]), b"abcd"),
+        (crafted(one(entry([4.0], [0, 4])), b"abcd"),
          "x gives 't' a shape or place that is no whole number"),
-        (crafted('{"t": %s}' % entry([True], [0, 1]), b"a"),
+        (crafted(one(entry([True], [0, 1])), b"a"),
          "x gives 't' a shape or place that is no whole number"),
-        (crafted('{"\\u001b[31m": %s}' % entry([4], [0, 4], "PY"), b"abcd"),
+        (crafted(one(entry([4], [0, 4], "PY"), "\\u001b[31m"), b"abcd"),
          "x gives '?[31m' the unknown type 'PY'"),
         (crafted('{"t": NaN}'), "x has NaN as a number"),
         (crafted("[]"), "x holds no JSON object"),

@@ -1,6 +1,8 @@
 import dataclasses
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -429,14 +431,14 @@ def test_two_writers_do_not_share_a_folder(tmp_path: Path):
 
 
 def test_a_signal_without_a_folder_says_that_nothing_is_saved():
-    import os
-    import signal
-
-    run = trainer(None, settings())
-    with pytest.raises(Interrupted) as error:
-        for record in run.steps():
-            if record.step == 3:
+    class Signalling(Sequence):
+        def batch(self, n):
+            if n == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
+            return super().batch(n)
+
+    with pytest.raises(Interrupted) as error:
+        trainer(None, settings(), source=Signalling()).train()
     assert str(error.value) == (
         "stopped by SIGTERM after step 3 of 12; nothing is saved, because the run has no folder"
     )

@@ -1,0 +1,49 @@
+import itertools
+
+import pytest
+import torch
+
+from headstart.train.feed import Feeder, dropout_seed, mask_rng
+from toy_training import NextToken, Sequence
+
+
+def feeder(*, ahead: bool, accumulate: int = 2) -> Feeder:
+    return Feeder(Sequence(), NextToken(), seed=3, accumulate=accumulate, ahead=ahead)
+
+
+def test_preparing_ahead_gives_the_same_batches_in_any_order_of_positions():
+    plain, ahead = feeder(ahead=False), feeder(ahead=True)
+    for position in (0, 1, 2, 7, 7, 3):
+        pairs = zip(plain.micros(position), ahead.micros(position), strict=True)
+        for one, two in pairs:
+            assert torch.equal(one.batch.inputs["tokens"], two.batch.inputs["tokens"])
+            assert (one.index == two.index).all()
+            assert one.tokens == two.tokens
+    ahead.close()
+
+
+def test_micro_batches_are_the_sources_batches_in_order():
+    numbers = [m.index[0] // 4 for p in range(3) for m in feeder(ahead=False).micros(p)]
+    assert numbers == [0, 1, 2, 3, 4, 5]
+
+
+def test_every_seed_position_and_micro_batch_has_its_own_randomness():
+    keys = list(itertools.product(range(5), range(5), range(2)))
+    assert len({dropout_seed(*key) for key in keys}) == len(keys)
+    assert len({float(mask_rng(*key).random()) for key in keys}) == len(keys)
+    assert dropout_seed(1, 2, 3) == dropout_seed(1, 2, 3)
+
+
+def test_what_goes_wrong_in_the_thread_comes_out_where_the_batch_is_asked_for():
+    class Broken(Sequence):
+        def batch(self, n):
+            if n == 3:
+                raise ValueError("row 3")
+            return super().batch(n)
+
+    made = Feeder(Broken(), NextToken(), seed=0, accumulate=1, ahead=True)
+    for position in range(3):
+        assert len(list(made.micros(position))) == 1
+    with pytest.raises(ValueError, match=r"^row 3$"):
+        list(made.micros(3))
+    made.close()
