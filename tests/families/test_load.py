@@ -14,7 +14,7 @@ from headstart.families import bert, gpt, load_model, make_head, resolve, save_m
 from layouts import packed, ragged
 
 SIZES = {"num_layers": 2, "hidden_size": 16, "num_heads": 2, "vocab_size": 60, "max_positions": 20}
-WHOLE = "'hidden_size' is {}, but must be a whole number from 1 to 2147483648"
+WHOLE = "'hidden_size' is {}, but must be a whole number from 1 to 16777216"
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def test_weights_that_do_not_fit_come_in_one_message(folder):
 
 
 def test_a_config_with_absurd_sizes_costs_no_memory(folder):
-    edit_config(folder, vocab_size=2**31, num_hidden_layers=1000)
+    edit_config(folder, vocab_size=2**24, num_hidden_layers=1000)
     assert message(folder) == f"{folder}: config.json has more layers than there are weights"
-    edit_config(folder, vocab_size=2**31, num_hidden_layers=2)
-    assert "file 60 x 16, config 2147483648 x 16" in message(folder)
+    edit_config(folder, vocab_size=2**24, num_hidden_layers=2)
+    assert "file 60 x 16, config 16777216 x 16" in message(folder)
 
 
 def test_split_files_load_as_one(folder):
@@ -224,6 +224,10 @@ def test_an_unknown_model_type_lists_the_known_ones(folder):
             "'position_embedding_type' is \"relative_key\", but must be \"absolute\" or null",
         ),
         ({"model_type": None}, "'model_type' is missing; it must be a word"),
+        (
+            {"num_attention_heads": 3},
+            "hidden_size 16 is not a multiple of num_heads 3: choose sizes that divide",
+        ),
         ({"id2label": {"0": "a", "7": "b"}}, None),
     ],
 )  # fmt: skip

@@ -166,9 +166,13 @@ def test_a_folder_of_something_else_is_not_replaced_but_a_model_folder_is(tmp_pa
     place.mkdir()
     (place / "thesis.txt").write_text("years of work")
     assert refusal(bert.build(**SIZES), {}, place) == (
-        f"{place} exists and is no model folder. Choose another place"
+        f"{place} exists and is no model folder (it has thesis.txt). Choose another place"
     )
     assert (place / "thesis.txt").read_text() == "years of work"
+    (place / "thesis.txt").rename(place / "config.json")
+    (place / "src").mkdir()
+    assert "(it has src)" in refusal(bert.build(**SIZES), {}, place)
+    assert "(it has a file or link" in refusal(bert.build(**SIZES), {}, place / "config.json")
     for seed in (1, 2):
         save_model(bert.build(**SIZES, seed=seed), {}, tmp_path / "model")
     weights = load_model(tmp_path / "model").model.embed.tokens.weight

@@ -1,6 +1,7 @@
 """Families: Hugging Face's world and ours. One data sheet a family; loading, saving, heads."""
 
 from headstart.families import bert, gpt, modern, roberta
+from headstart.families.adapters import load_adapter, save_adapter
 from headstart.families.catalog import FAMILIES, find
 from headstart.families.family import Family
 from headstart.families.heads import (
@@ -32,11 +33,13 @@ __all__ = [
     "build_model",
     "find",
     "gpt",
+    "load_adapter",
     "load_model",
     "make_head",
     "modern",
     "pool",
     "resolve",
     "roberta",
+    "save_adapter",
     "save_model",
 ]

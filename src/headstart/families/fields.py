@@ -29,7 +29,7 @@ class Fields:
         self.source = source
 
     def whole(
-        self, key: str, default: int | None = None, *, low: int = 1, high: int = 2**31
+        self, key: str, default: int | None = None, *, low: int = 1, high: int = 2**24
     ) -> int:
         """A whole number from low to high; without a default the key must be there."""
         value = self._get(key, default)

@@ -133,7 +133,10 @@ def _code_notes(hf: Fields) -> list[str]:
 
 def _empty_parts(family: Family, hf: Fields, found: Mapping[str, Stored]) -> dict[str, _Part]:
     """The model and the heads that the file's names and the config's architectures speak of."""
-    config, style = family.config_from_hf(hf), family.style_from_hf(hf)
+    try:
+        config, style = family.config_from_hf(hf), family.style_from_hf(hf)
+    except InputError as error:  # sizes that do not go together
+        raise CheckpointError(f"{hf.source}: {error}") from None
     with torch.device("meta"):
         model = Model(config, family=family.name, style=style)
         parts = {"model": _Part(model, spell_out(family.body, model.state_dict()))}

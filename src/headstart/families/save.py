@@ -42,6 +42,11 @@ POOLING_FLAGS: dict[Pooling, str] = {
     "last": "pooling_mode_lasttoken",
 }
 
+# what a model folder may hold; a folder with anything else is not replaced
+FOLDER_NAMES = ("README.md", "vocab.txt", "merges.txt", ".gitattributes")
+FOLDER_SUFFIXES = (".json", ".safetensors")
+FOLDER_FOLDERS = ("1_Pooling", "2_Normalize", "2_Dense")
+
 
 def save_model(
     model: Model,
@@ -278,13 +283,14 @@ def write_json(path: Path, values: object) -> None:
 def whole_folder(target: Path) -> Iterator[Path]:
     """A temporary sibling to write in, which takes the target's place when the block ends well.
 
-    Raises InputError if the target exists and is neither empty nor a model folder.
+    Raises InputError if the target exists and holds anything that no model folder does.
     """
-    marks = ("config.json", "adapter_config.json")
-    if target.exists():
-        ours = target.is_dir() and not target.is_symlink()
-        if not ours or (any(target.iterdir()) and not any((target / m).exists() for m in marks)):
-            raise InputError(f"{target} exists and is no model folder. Choose another place")
+    if target.is_symlink() or target.exists():
+        foreign = _foreign(target)
+        if foreign is not None:
+            raise InputError(
+                f"{target} exists and is no model folder (it has {foreign}). Choose another place"
+            )
     target.parent.mkdir(parents=True, exist_ok=True)
     place = target.with_name(f".{target.name}.{os.getpid()}.new")
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
@@ -303,6 +309,17 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
         if old.exists() and not target.exists():
             old.rename(target)
+
+
+def _foreign(target: Path) -> str | None:
+    """Something that no model folder holds, so that replacing the folder would lose it."""
+    if target.is_symlink() or not target.is_dir():
+        return "a file or link of that name"
+    for path in sorted(target.iterdir()):
+        known = path.name in FOLDER_NAMES or path.suffix in FOLDER_SUFFIXES
+        if path.is_dir() != (path.name in FOLDER_FOLDERS) or not (known or path.is_dir()):
+            return path.name
+    return None
 
 
 def _flush(path: Path) -> None:
