@@ -92,8 +92,8 @@ def load_labelled(
     """
     source = str(path)
     found, problems, quarantined = _read_all(path, encoding, bad_rows)
-    text_column, label_column = _columns(found, source, text, label)
-    kept, set_aside = _filled(found, text_column, label_column)
+    text_column, label_column = find_columns(found, source, text, label)
+    kept, set_aside = _split_filled(found, text_column, label_column)
     stop_at([p for p in set_aside if p.outcome == "reject"])
     problems += set_aside
     quarantined += len(set_aside)
@@ -146,7 +146,7 @@ def _read_all(
     return rows, problems, sum(one.outcome != "warn" for one in problems)
 
 
-def _columns(
+def find_columns(
     rows: Sequence[Row], source: str, text: str | None, label: str | None
 ) -> tuple[str, str]:
     """Text and label column: as given, else by name, else by their values."""
@@ -157,7 +157,7 @@ def _columns(
             if lacking is not None or role == "label":
                 stop_at([missing_column(rows[0], lacking or wanted, role)])
     if label is None:
-        label = _likely_label(rows, [c for c in columns if c != text])
+        label = likely_label(rows, [c for c in columns if c != text])
     if label is None:
         raise InputError(
             f"{source}: no column looks like labels (found: {', '.join(map(shown, columns))}). "
@@ -173,9 +173,15 @@ def _columns(
     return text, label
 
 
-def _likely_label(rows: Sequence[Row], columns: Sequence[str]) -> str | None:
+def label_by_name(columns: Sequence[str]) -> str | None:
+    """The column named like labels, if there is one."""
     named = {column.strip().casefold(): column for column in reversed(columns)}
-    known = next((named[name] for name in LABEL_NAMES if name in named), None)
+    return next((named[name] for name in LABEL_NAMES if name in named), None)
+
+
+def likely_label(rows: Sequence[Row], columns: Sequence[str]) -> str | None:
+    """The column named like labels, else the one with the fewest values that is never blank."""
+    known = label_by_name(columns)
     if known is not None:
         return known
     if len(columns) < 2:
@@ -192,26 +198,33 @@ def _likely_label(rows: Sequence[Row], columns: Sequence[str]) -> str | None:
     return best
 
 
-def _filled(
+def _split_filled(
     rows: Sequence[Row], text: str, label: str
 ) -> tuple[list[tuple[Row, str, str]], list[Problem]]:
     """(row, text, label) where both are there, and a problem for every other row."""
     kept: list[tuple[Row, str, str]] = []
     problems: list[Problem] = []
     for row in rows:
-        words = text_of(row, text)
-        value = row.fields.get(label)
-        if isinstance(words, Problem):
-            problems.append(words)
-        elif value is None:
-            problems.append(missing_column(row, label, "label"))
-        elif words.strip() and value.strip():
-            kept.append((row, words, value.strip()))
+        found = filled(row, text, label)
+        if isinstance(found, Problem):
+            problems.append(found)
         else:
-            problems.append(
-                _blank(row, label if words.strip() else text, is_text=not words.strip())
-            )
+            kept.append((row, *found))
     return kept, problems
+
+
+def filled(row: Row, text: str, label: str | None) -> tuple[str, str] | Problem:
+    """The row's text and label ("" if no label is wanted), or which of them is missing or empty."""
+    words = text_of(row, text)
+    if isinstance(words, Problem):
+        return words
+    value = "" if label is None else row.fields.get(label)
+    if value is None:
+        return missing_column(row, label or "", "label")
+    bare = not words.strip()
+    if bare or (label is not None and not value.strip()):
+        return _blank(row, text if bare else label or "", is_text=bare)
+    return words, value.strip()
 
 
 def _blank(row: Row, column: str, *, is_text: bool) -> Problem:

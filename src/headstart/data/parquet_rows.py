@@ -67,7 +67,6 @@ def parquet_rows(file: BinaryIO, *, source: str) -> Iterator[Row | Problem]:
             19,
             "reject",
             source=source,
-            line=number,
             message=f"the Parquet file is damaged after row {number}: {shown(reason)}.",
             fix="Copy or write the file again.",
         )

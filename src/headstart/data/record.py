@@ -93,6 +93,11 @@ def quoted(value: str) -> str:
     return f'"{shown(value)}"'
 
 
+def spreadsheet_safe(value: str) -> str:
+    """A cell for writing: what a spreadsheet would run as a formula gets a quote in front."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def _visible(letter: str) -> bool:
     return letter == " " or unicodedata.category(letter)[0] not in "CZ"
 

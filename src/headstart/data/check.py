@@ -1,0 +1,432 @@
+"""Look through data before it is used: every problem in one pass, every record counted.
+
+In: paths. Out: a `CheckReport`. Records are streamed; of each only a hash of its text and its label
+are kept.
+The surprise: a check never stops at the first problem, and it opens the test file only when asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+from headstart.data.columns import likely_text, missing_column
+from headstart.data.corpus import Corpus
+from headstart.data.dataset import filled, label_by_name, likely_label
+from headstart.data.files import (
+    Document,
+    Row,
+    Shape,
+    list_files,
+    look_at,
+    read_documents,
+    read_rows,
+)
+from headstart.data.labels import class_warnings, kind_of
+from headstart.data.leaks import LeakReport, find_leaks
+from headstart.data.record import Outcome, Problem, problem, quoted, shown
+
+__all__ = ["CheckReport", "Outcome", "Problem", "check_data"]
+
+SAMPLE_ROWS = 1000
+MOST_CLASSES = 10_000
+MOST_TEXTS = 1_000_000  # remembered, for finding duplicates
+
+_CONTENT: tuple[tuple[int, re.Pattern[str], str, str], ...] = (
+    (
+        26,
+        re.compile("[\x00-\x08\x0e-\x1f\x7f]"),
+        "control characters",
+        "Remove them if they are not meant; they are kept as they stand.",
+    ),
+    (
+        27,
+        re.compile("Ã[\x80-\xbf]|â€[\x99\x9c\x9d™œ˜¦]|[\ufffd]|ï»¿"),
+        "letters broken by a wrong encoding",
+        "Decode the source again from its original bytes.",
+    ),
+    (
+        28,
+        re.compile("[\u0300-\u036f]{20}|[\ufdd0-\ufdef\ufffe\uffff]|[\ue000-\uf8ff]"),
+        "piled-up accents, private or forbidden characters",
+        "Remove them if they are not meant; they are kept as they stand.",
+    ),
+)
+_YES_NO = frozenset(("true", "false", "yes", "no", "1", "0", "y", "n", "t", "f"))
+_DATE_LIKE = re.compile(r"\d{1,2}-(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)")
+_SCIENTIFIC = re.compile(r"\d(\.\d+)?E\+\d+")
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found: rows = accepted + quarantined + rejected, over all files but the test's.
+
+    problems: all of them; warnings change no row. notes: how each file is read.
+    classes: how often each label occurs. duplicates: rows whose text stood in an earlier row.
+    leaks: of the test file, where one was given.
+    """
+
+    rows: int
+    accepted: int
+    quarantined: int
+    rejected: int
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    classes: dict[str, int]
+    duplicates: int
+    leaks: LeakReport | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing was rejected and some row was accepted."""
+        return self.accepted > 0 and not any(one.outcome == "reject" for one in self.problems)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows: {self.accepted} accepted, {self.quarantined} quarantined, "
+            f"{self.rejected} rejected; {len(self.classes)} classes, {self.duplicates} duplicates"
+        )
+
+
+@dataclass
+class _Tally:
+    """What is known so far."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    records: Counter[Outcome] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    classes: Counter[str] = field(default_factory=Counter)
+    labelled: dict[bytes, str] = field(default_factory=dict)
+
+    def add(self, found: Problem) -> None:
+        self.problems.append(found)
+        if found.line:
+            self.records[found.outcome] += 1
+
+
+@dataclass
+class _Content:
+    """Warnings about one file, gathered: how many records, and where the first is."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+    first: dict[int, tuple[int, str, str]] = field(default_factory=dict)
+
+    def look(self, text: str, line: int, column: str) -> None:
+        if text.isascii() and text.isprintable():
+            return
+        for number, pattern, _, _ in _CONTENT:
+            if pattern.search(text):
+                self.counts[number] += 1
+                self.first.setdefault(number, (line, column, text))
+
+    def problems(self, source: str) -> Iterator[Problem]:
+        for number, _, what, fix in _CONTENT:
+            if number in self.first:
+                line, column, text = self.first[number]
+                times = self.counts[number]
+                message = f"{times} texts hold {what}, first here: {quoted(text)}."
+                yield problem(
+                    number,
+                    "warn",
+                    source=source,
+                    line=line,
+                    column=column,
+                    value=text,
+                    message=message if times > 1 else f"the text holds {what}: {quoted(text)}.",
+                    fix=fix,
+                )
+
+
+def check_data(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    test: str | Path | None = None,
+    encoding: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> CheckReport:
+    """Read every record under the paths and report all that is wrong with them.
+
+    text, label: columns of tables; by default the text is found as in `load_labelled`, the label by
+        its name (or by its values in a table without a header).
+    test: a test file, to be checked for its classes and for leaks into the data.
+    progress: called with the number of rows done, every thousand.
+    """
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    files = list_files(given)
+    tally = _Tally()
+    tables: list[Shape] = []
+    for path in files:
+        shape = look_at(path, encoding=encoding, text=label is None)
+        if isinstance(shape, Problem):
+            tally.add(shape if len(files) == 1 else _milder(shape))
+            continue
+        tally.notes.append(f"{path.name}: {shape.note}")
+        if shape.format == "text":
+            _check_text(path, encoding, tally, progress)
+        else:
+            tables.append(shape)
+            _check_table(path, shape, text, label, encoding, tally, progress)
+    tally.problems += _shards(tables)
+    leaks = None
+    if test is not None:
+        leaks = _check_test(given, test, text, label, encoding, tally)
+    counts = tally.records
+    return CheckReport(
+        tally.accepted + counts["quarantine"] + counts["reject"],
+        tally.accepted,
+        counts["quarantine"],
+        counts["reject"],
+        tuple(tally.problems),
+        tuple(tally.notes),
+        dict(sorted(tally.classes.items())),
+        tally.duplicates,
+        leaks,
+    )
+
+
+def _milder(found: Problem) -> Problem:
+    """An empty file among others is only worth a warning."""
+    if not found.code.endswith("005"):
+        return found
+    return problem(5, "warn", source=found.source, message=found.message, fix=found.fix)
+
+
+def _check_text(
+    path: Path, encoding: str | None, tally: _Tally, progress: Callable[[int], None] | None
+) -> None:
+    content = _Content()
+    for item in read_documents([path], encoding=encoding):
+        if isinstance(item, Document):
+            content.look(item.text, item.line, "")
+            _accept(tally, item.text, "", progress)
+        else:
+            tally.add(item)
+    tally.problems += content.problems(str(path))
+
+
+def _check_table(
+    path: Path,
+    shape: Shape,
+    text: str | None,
+    label: str | None,
+    encoding: str | None,
+    tally: _Tally,
+    progress: Callable[[int], None] | None,
+) -> None:
+    source = str(path)
+    rows = read_rows(path, encoding=encoding)
+    start = list(islice(rows, SAMPLE_ROWS))
+    sample = [row for row in start if isinstance(row, Row)]
+    if not sample:
+        for item in start:
+            assert isinstance(item, Problem), "no row is among them"
+            tally.add(item)
+        if not start:
+            tally.add(_no_rows(source))
+        return
+    label_column = label or _find_label(shape, sample)
+    others = [column for column in shape.columns if column != label_column]
+    text_column = text or likely_text(sample, others or list(shape.columns))
+    absent = _absent(sample[0], shape, text_column, label)
+    if absent:
+        tally.problems += absent
+    classes: Counter[str] = Counter()
+    damage: dict[str, Counter[bool]] = {}
+    content = _Content()
+    for row in chain(start, rows):
+        if isinstance(row, Problem):
+            tally.add(row)
+            continue
+        found = filled(row, text_column, label_column)
+        if isinstance(found, Problem):
+            tally.add(found)
+            continue
+        words, value = found
+        content.look(words, row.line, text_column)
+        if label_column is not None and len(classes) < MOST_CLASSES:
+            classes[value] += 1
+        _note_damage(row, text_column, damage)
+        _accept(tally, words, value, progress, row=row, column=label_column or "")
+    tally.problems += content.problems(source)
+    tally.problems += _damaged(damage, source)
+    if label_column is not None and classes:
+        tally.problems += _label_warnings(classes, source, label_column)
+        tally.classes += classes
+        tally.notes[-1] += f"; text {shown(text_column)!r}, label {shown(label_column)!r}"
+    else:
+        tally.notes[-1] += f"; text {shown(text_column)!r}"
+
+
+def _absent(row: Row, shape: Shape, text: str, label: str | None) -> list[Problem]:
+    """Named columns that the file does not have, once for the whole file."""
+    wanted = [("text", name) for name in ([text] if text in shape.columns else text.split("+"))]
+    wanted += [("label", label)] if label is not None else []
+    return [
+        missing_column(Row(row.source, 0, dict.fromkeys(shape.columns, "")), name, role)
+        for role, name in wanted
+        if name not in shape.columns and name not in row.fields
+    ]
+
+
+def _find_label(shape: Shape, sample: Sequence[Row]) -> str | None:
+    named = label_by_name(shape.columns)
+    if named is not None or not all(name.startswith("column_") for name in shape.columns):
+        return named
+    return likely_label(sample, list(shape.columns))
+
+
+def _accept(
+    tally: _Tally,
+    text: str,
+    label: str,
+    progress: Callable[[int], None] | None,
+    *,
+    row: Row | None = None,
+    column: str = "",
+) -> None:
+    tally.accepted += 1
+    if progress is not None and tally.accepted % 1000 == 0:
+        progress(tally.accepted)
+    key = hashlib.blake2b(text.strip().encode("utf-8", "replace"), digest_size=12).digest()
+    before = tally.labelled.get(key)
+    if before is None:
+        if len(tally.labelled) < MOST_TEXTS:
+            tally.labelled[key] = label
+        return
+    tally.duplicates += 1
+    if before != label and row is not None and column:
+        tally.problems.append(
+            problem(
+                34,
+                "warn",
+                source=row.source,
+                line=row.line,
+                column=column,
+                value=label,
+                message=(
+                    f"the same text has the label {quoted(before)} in an earlier row "
+                    f"and {quoted(label)} here."
+                ),
+                fix="Keep one of the two.",
+            )
+        )
+
+
+def _no_rows(source: str) -> Problem:
+    return problem(
+        36,
+        "reject",
+        source=source,
+        message="the file has a header but no rows.",
+        fix="Add rows, or leave it out.",
+    )
+
+
+def _note_damage(row: Row, text: str, damage: dict[str, Counter[bool]]) -> None:
+    for name, value in row.fields.items():
+        if name != text and 0 < len(value) <= 12:
+            hurt = bool(_DATE_LIKE.fullmatch(value) or _SCIENTIFIC.fullmatch(value))
+            damage.setdefault(name, Counter())[hurt] += 1
+
+
+def _damaged(damage: dict[str, Counter[bool]], source: str) -> Iterator[Problem]:
+    for name, counts in damage.items():
+        if counts[True] and counts[False]:
+            yield problem(
+                29,
+                "warn",
+                source=source,
+                column=name,
+                message=(
+                    f"{counts[True]} cells look rewritten by a spreadsheet "
+                    "(names as dates like 2-Sep, or long ids like 1.2E+15)."
+                ),
+                fix="Export the column again as text.",
+            )
+
+
+def _label_warnings(classes: Counter[str], source: str, column: str) -> list[Problem]:
+    kind, separator = kind_of(list(classes))
+    found: list[Problem] = []
+    spelled = {value.casefold() for value in classes}
+    if len(spelled) > 2 and spelled <= _YES_NO:
+        found.append(
+            problem(
+                29,
+                "warn",
+                source=source,
+                column=column,
+                message=f"yes and no are spelled in {len(classes)} ways: "
+                f"{', '.join(quoted(value) for value in sorted(classes))}.",
+                fix="Spell each class one way.",
+            )
+        )
+    if kind != "number" and len(classes) < MOST_CLASSES:
+        values = list(classes.elements())
+        found += class_warnings(values, separator, kind, source, column)
+    return found
+
+
+def _shards(shapes: Sequence[Shape]) -> Iterator[Problem]:
+    """Tables that do not have the columns of the first one."""
+    for shape in shapes[1:]:
+        if set(shape.columns) != set(shapes[0].columns):
+            yield problem(
+                35,
+                "warn",
+                source=shape.source,
+                message=(
+                    f"its columns ({', '.join(map(shown, shape.columns))}) are not those of "
+                    f"{Path(shapes[0].source).name} ({', '.join(map(shown, shapes[0].columns))})."
+                ),
+                fix="If the files belong together, give them the same columns.",
+            )
+
+
+def _check_test(
+    paths: Sequence[str | Path],
+    test: str | Path,
+    text: str | None,
+    label: str | None,
+    encoding: str | None,
+    tally: _Tally,
+) -> LeakReport:
+    own = check_data(test, text=text, label=label, encoding=encoding)
+    tally.problems += own.problems
+    tally.notes += own.notes
+    for name in own.classes if tally.classes else ():
+        if name not in tally.classes:
+            tally.problems.append(
+                problem(
+                    25,
+                    "warn",
+                    source=str(test),
+                    value=name,
+                    message=f"the class {quoted(name)} is only in the test file.",
+                    fix="Add training rows of this class, or correct its spelling.",
+                )
+            )
+    tested = [d.text for d in Corpus(test, text, encoding, bad_rows="skip")]
+    same = Path(test).resolve()
+    others = [path for path in list_files(paths) if path.resolve() != same]
+    leaks = find_leaks(Corpus(others, text, encoding, bad_rows="skip"), test=tested)
+    if leaks.drop:
+        tally.problems.append(
+            problem(
+                37,
+                "warn",
+                source=str(test),
+                message=f"{leaks}.",
+                fix="They are left out of pretraining; remove them from training data.",
+            )
+        )
+    return leaks
