@@ -1,0 +1,31 @@
+"""What to predict from labelled data."""
+
+from headstart.data.labels import Kind
+from headstart.tasks.classify import Classify, average, balanced_weights, mean_style
+from headstart.tasks.examples import (
+    Examples,
+    LabelledTokens,
+    room,
+    stratified,
+    tokenized,
+    vocabulary_of,
+)
+from headstart.tasks.task import Task
+
+TASKS = ("classes", "multilabel", "number")
+
+__all__ = [
+    "TASKS",
+    "Classify",
+    "Examples",
+    "Kind",
+    "LabelledTokens",
+    "Task",
+    "average",
+    "balanced_weights",
+    "mean_style",
+    "room",
+    "stratified",
+    "tokenized",
+    "vocabulary_of",
+]

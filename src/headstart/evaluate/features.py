@@ -1,0 +1,212 @@
+"""Frozen features: one vector a text from a model that is not trained.
+
+In: encoded texts. Out: (N, F) fp32, in the order of the texts. A text's vector is the mean of its
+windows' vectors, weighted by length, so a linear head gives the same whether it is applied to the
+text's vector or to each window. `FeatureCache` computes each text once, whatever asks for it.
+Gradients are never kept; the model is left as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from headstart.batch import Batch, Layout, Sequences
+from headstart.families.heads import Pooler, pool
+from headstart.families.model import Model
+from headstart.objectives.objective import Vocabulary
+from headstart.tasks import Classify, Examples, average, mean_style, room
+from headstart.tasks.examples import MAX_WINDOWS
+from headstart.train.precision import choose_precision, computes_bf16
+from headstart.train.settings import TrainSettings
+
+Layers = Literal["last", "mean_of_last_two", "several"]
+Precision = Literal["auto", "bf16", "fp32"]
+Read = Callable[[Model, Batch], Tensor]  # (S, F) of a batch's windows
+
+TOKENS_PER_BATCH = 16_384
+
+
+class FeatureCache:
+    """Features of texts by one frozen model; a text that was seen before costs a look-up.
+
+    layers: "last" is what a fine-tuned head sees; "several" are the last, the middle and the
+    embedding side by side. pooler: what stands between the last states and the features; by default
+    mean pooling as in `tasks.mean_style`. seconds: spent in the model so far.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        vocabulary: Vocabulary,
+        *,
+        layers: Layers = "last",
+        max_length: int = 128,
+        max_windows: int = MAX_WINDOWS,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        precision: Precision = "auto",
+        device: str = "cpu",
+        pooler: Pooler | None = None,
+        poll: Callable[[], None] = lambda: None,
+    ):
+        self.vocabulary, self.layers, self.max_windows = vocabulary, layers, max_windows
+        self.window = room(model, vocabulary, max_length)
+        self.tokens_per_batch, self.poll = tokens_per_batch, poll
+        self.model = for_inference(model, precision, device=device)
+        self._read = _reader(self.model, layers, pooler)
+        self._known: dict[bytes, np.ndarray] = {}
+
+    def of(self, texts: Sequences) -> np.ndarray:
+        """(N, F) features of whole texts, given without special tokens."""
+        keys = _digests(texts)
+        fresh = {key: n for n, key in enumerate(keys) if key not in self._known}
+        if fresh:
+            chosen = np.fromiter(fresh.values(), np.int64, len(fresh))
+            examples = Examples(
+                texts.take(chosen), window=self.window, max_windows=self.max_windows
+            )
+            values = read_out(
+                self.model,
+                examples,
+                self.vocabulary,
+                self._read,
+                tokens_per_batch=self.tokens_per_batch,
+                poll=self.poll,
+            )
+            self._known.update(zip(fresh, values, strict=True))
+        return np.stack([self._known[key] for key in keys])
+
+
+def extract(
+    model: Model,
+    texts: Sequences,
+    vocabulary: Vocabulary,
+    *,
+    layers: Layers = "last",
+    max_length: int = 128,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+    precision: Precision = "auto",
+    pooler: Pooler | None = None,
+    poll: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """(N, F) fp32 features of whole texts (without special tokens), in their order.
+
+    precision: "auto" computes in bf16 where the processor has it. Raises InputError if max_length
+    leaves no room for text.
+    """
+    cache = FeatureCache(
+        model,
+        vocabulary,
+        layers=layers,
+        max_length=max_length,
+        tokens_per_batch=tokens_per_batch,
+        precision=precision,
+        pooler=pooler,
+        poll=poll,
+    )
+    return cache.of(texts)
+
+
+def read_out(
+    model: Model,
+    examples: Examples,
+    vocabulary: Vocabulary,
+    read: Read,
+    *,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+    poll: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """(N, F) of all examples: `read` of each window, averaged over the windows by length.
+
+    Batches hold texts of like length within the token budget. poll: called between batches.
+    """
+    if not len(examples):
+        return np.zeros((0, 0), dtype=np.float32)
+    frame = Classify("number", outputs=1, vocabulary=vocabulary)
+    device = model.embed.tokens.weight.device
+    found: np.ndarray | None = None
+    with frozen(model):
+        for chosen in examples.in_batches(tokens_per_batch):
+            poll()
+            batch = frame.lay_out(examples.take(chosen), pack=False).to(device)
+            lengths, owner = batch.layout["tokens"].lengths, batch.targets["owner"]
+            values = average(read(model, batch), lengths, owner, len(chosen)).cpu().numpy()
+            if found is None:
+                found = np.empty((len(examples), values.shape[1]), dtype=np.float32)
+            found[batch.targets["documents"].cpu().numpy()] = values
+    assert found is not None, "there is at least one batch"
+    return found
+
+
+@contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """Within it the model only answers: no dropout, no gradients. Afterwards it is as before."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)
+
+
+def for_inference(model: Model, precision: Precision, *, device: str = "") -> Model:
+    """The model itself, or a copy in bf16 where that is asked for or pays, on the wanted device.
+
+    device: as in the settings; empty is where the model is.
+    """
+    weight = model.embed.tokens.weight
+    wanted = find_device(device) if device else weight.device
+    half = precision == "bf16" or (precision == "auto" and computes_bf16(wanted))
+    dtype = torch.bfloat16 if half else weight.dtype
+    if (weight.dtype, weight.device) == (dtype, wanted):
+        return model
+    return copy.deepcopy(model).to(wanted, dtype)
+
+
+def find_device(name: str) -> torch.device:
+    """The device that the settings mean by "auto", "cpu", "cuda", ..."""
+    return choose_precision(TrainSettings(device=name)).device
+
+
+def _reader(model: Model, layers: Layers, pooler: Pooler | None) -> Read:
+    if layers == "last":
+        part = pooler if pooler is not None else Pooler(model.config, mean_style(model))
+        part = copy.deepcopy(part).float().eval().to(model.embed.tokens.weight.device)
+        return lambda net, batch: part(net.encode(batch).float(), batch.layout["tokens"])
+    if pooler is not None:
+        raise ValueError("a pooler reads the last layer: leave it out, or use layers='last'")
+    return _mean_of_last_two if layers == "mean_of_last_two" else _several
+
+
+def _mean_of_last_two(model: Model, batch: Batch) -> Tensor:
+    states, layout = model.hidden_states(batch), batch.layout["tokens"]
+    return (_level(states[-1], layout) + _level(states[-2], layout)) / 2
+
+
+def _several(model: Model, batch: Batch) -> Tensor:
+    states, layout = model.hidden_states(batch), batch.layout["tokens"]
+    chosen = (states[-1], states[len(states) // 2], states[0])
+    return torch.cat([_level(state, layout) for state in chosen], 1)
+
+
+def _level(states: Tensor, layout: Layout) -> Tensor:
+    """Mean over tokens, each brought to one scale: inner states of pre-norm stacks have any."""
+    return pool(F.layer_norm(states.float(), states.shape[-1:]), layout, "mean")
+
+
+def _digests(texts: Sequences) -> list[bytes]:
+    tokens = texts.tokens.astype(np.int64)
+    starts = texts.starts
+    return [
+        hashlib.blake2b(tokens[begin : begin + length].tobytes(), digest_size=16).digest()
+        for begin, length in zip(starts.tolist(), texts.lengths.tolist(), strict=True)
+    ]

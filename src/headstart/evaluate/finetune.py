@@ -1,0 +1,344 @@
+"""Fine-tuning: some or all weights of a copy of the start learn a labelled task.
+
+In: a start, encoded labelled texts, settings. Out: a `Fitted`. The loop is `train.Trainer`; here is
+decided what trains, for how many steps and from which head. With `head_first` the classifier
+begins as the tuned linear probe, so that step 0 answers exactly as the probe does.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from headstart.data.loader import TokenBatches
+from headstart.errors import InputError
+from headstart.evaluate.baselines import LinearHead, fit_linear
+from headstart.evaluate.features import FeatureCache
+from headstart.evaluate.fitted import Fitted, Start, affine
+from headstart.evaluate.metrics import score
+from headstart.evaluate.transfer_settings import Method, TransferSettings
+from headstart.families.heads import SequenceHead
+from headstart.families.model import Model
+from headstart.nn import add_lora, merge_lora
+from headstart.nn.block import Block
+from headstart.tasks import Classify, Examples, LabelledTokens, balanced_weights, room, stratified
+from headstart.train import Learner, Probe, StepRecord, Trainer, TrainSettings
+
+LEAST_FOR_HOLDOUT = 40  # labels, below which none are held out
+GRADUAL_SHARE = 0.5  # of the steps, in which blocks join one after another
+SETTLED = 10**9  # steps between copies of the state: none
+
+Watch = Callable[[StepRecord], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training. top: how many top blocks train; None is all that the method allows."""
+
+    top: int | None
+    steps: int
+
+
+def finetune(
+    start: Start,
+    examples: LabelledTokens,
+    method: Method,
+    *,
+    settings: TransferSettings,
+    seed: int,
+    cache: FeatureCache | None = None,
+    folder: Path | None = None,
+    watch: Watch = lambda _: None,
+) -> Fitted:
+    """Fine-tune a copy of the start by "lora", "partial" or "full".
+
+    cache: features of the start, for the probe that goes first. folder: for checkpoints and
+    history; only where training is in one stage. watch: hears of every step.
+    Raises InputError if the settings do not go together.
+    """
+    began = time.perf_counter()
+    if method == "lora" and settings.unfreeze == "gradual":
+        raise InputError("unfreeze=gradual is for the methods partial and full, not for lora")
+    model = copy.deepcopy(start.model).float()
+    parameters = sum(weight.numel() for weight in model.parameters())
+    held, learnt = _split(examples, settings, seed)
+    shift, scale = _units(learnt)
+    task = _task(start, learnt, settings)
+    heads = task.heads(model, seed=seed, start=start.heads)
+    head = heads["sequence"]
+    assert isinstance(head, SequenceHead), "the task's head"
+    if settings.head_first and start.pretrained:
+        probe_first(start, learnt, head, settings=settings, seed=seed, cache=cache)
+        _rescale(head, -shift / scale, 1 / scale)
+    _set_dropout(model, head, settings.dropout, attention=0.0)
+    if method == "lora":
+        model.requires_grad_(False)
+        names = [n for n, part in model.stack.blocks.named_modules() if isinstance(part, nn.Linear)]
+        add_lora(model.stack.blocks, names, rank=settings.rank, alpha=settings.alpha, seed=seed)
+    window = room(model, start.vocabulary, settings.max_length)
+    source = TokenBatches(
+        Examples(
+            learnt.texts,
+            window=window,
+            labels=_standardised(learnt, shift, scale),
+            max_windows=settings.max_windows,
+        ),
+        tokens_per_batch=settings.tokens_per_batch,
+        seed=seed,
+    )
+    probes = _probes(start, held, settings, shift=shift, scale=scale)
+    learner = Learner(model, heads)
+    rate = settings.rate(method, parameters=parameters)
+    for stage in stages(method, settings, blocks=len(model.stack.blocks), source=source):
+        trained = method != "lora"
+        if trained:
+            unfreeze_top(learner, _top(method, settings, stage))
+        trainer = Trainer(
+            learner,
+            task,
+            source,
+            _train_settings(settings, rate=rate, steps=stage.steps, seed=seed),
+            folder=folder,
+            probes=probes,
+        )
+        for record in trainer.steps():
+            watch(record)
+    model.requires_grad_(True)
+    merge_lora(model)
+    config = model.config
+    _set_dropout(model, head, config.dropout, attention=config.attention_dropout)
+    _rescale(head, shift, scale)
+    return Fitted(
+        model=model.eval(),
+        head=head.eval(),
+        kind=examples.kind,
+        classes=examples.classes,
+        vocabulary=start.vocabulary,
+        method=method,
+        max_length=settings.max_length,
+        max_windows=settings.max_windows,
+        precision=settings.precision,
+        cost_s=time.perf_counter() - began,
+        settings={**settings.record(method, seed=seed), "lr": rate},
+    )
+
+
+def probe_first(
+    start: Start,
+    examples: LabelledTokens,
+    head: SequenceHead,
+    *,
+    settings: TransferSettings,
+    seed: int,
+    cache: FeatureCache | None,
+) -> LinearHead:
+    """Fit a linear probe on what the head's classifier sees, and write it into the classifier.
+
+    The head then answers as the probe does. Source: Kumar et al. 2022, section 3.4 (LP-FT).
+    """
+    if cache is None or cache.layers != "last" or settings.head == "family":
+        cache = FeatureCache(
+            start.model,
+            start.vocabulary,
+            max_length=settings.max_length,
+            max_windows=settings.max_windows,
+            precision=settings.precision,
+            device=settings.device,
+            pooler=copy.deepcopy(head.pooler),
+        )
+    features = cache.of(examples.texts)
+    linear = fit_probe(features, examples, seed=seed, balanced=settings.balanced)
+    write_head(head, linear)
+    return linear
+
+
+def fit_probe(
+    features: np.ndarray, examples: LabelledTokens, *, seed: int, balanced: bool
+) -> LinearHead:
+    """The library's one linear head, on features of these texts."""
+    return fit_linear(
+        features.astype(np.float64),
+        examples.labels,
+        kind=examples.kind,
+        seed=seed,
+        standardise=True,
+        balanced=balanced,
+    )
+
+
+def write_head(head: SequenceHead, linear: LinearHead) -> None:
+    """Give a classifier the weights of a linear head on the vectors that it sees."""
+    weight, bias = affine(linear, outputs=head.classifier.out_features)
+    with torch.no_grad():
+        head.classifier.weight.copy_(torch.from_numpy(weight))
+        if head.classifier.bias is not None:
+            head.classifier.bias.copy_(torch.from_numpy(bias))
+
+
+def stages(
+    method: Method, settings: TransferSettings, *, blocks: int, source: TokenBatches
+) -> list[Stage]:
+    """What trains for how many steps, one stage after another.
+
+    Gradual: the head alone (unless it came from a probe), then one more block at a time from the
+    top, in equal shares of half of the steps; the other half trains all.
+    Source: Howard and Ruder 2018, section 3.3.
+    """
+    wanted = math.ceil(settings.epochs * source.batches_per_epoch)
+    total = max(1, min(max(wanted, settings.min_steps), settings.max_steps))
+    if settings.unfreeze == "at_once":
+        return [Stage(None, total)]
+    most = min(settings.top_layers, blocks) if method == "partial" else blocks
+    early = list(range(1 if settings.head_first else 0, most + (method == "full")))
+    each = int(GRADUAL_SHARE * total / max(1, len(early)))
+    if not each:
+        return [Stage(None, total)]
+    return [*(Stage(top, each) for top in early), Stage(None, total - each * len(early))]
+
+
+def unfreeze_top(learner: Learner, top: int | None) -> None:
+    """Let the head, the final norm and the top blocks train, nothing below; None: everything."""
+    learner.requires_grad_(True)
+    if top is None:
+        return
+    model = learner.model
+    assert isinstance(model, Model), "a learner of this module holds a family's model"
+    model.requires_grad_(False)
+    if top > 0:
+        for block in model.stack.blocks[-top:]:
+            block.requires_grad_(True)
+        if model.stack.norm is not None:
+            model.stack.norm.requires_grad_(True)
+
+
+def _top(method: Method, settings: TransferSettings, stage: Stage) -> int | None:
+    return settings.top_layers if method == "partial" and stage.top is None else stage.top
+
+
+def _task(start: Start, examples: LabelledTokens, settings: TransferSettings) -> Classify:
+    outputs = examples.outputs
+    weights = None
+    if settings.balanced:
+        weights = balanced_weights(examples.labels, kind=examples.kind, outputs=outputs)
+    return Classify(
+        examples.kind,
+        outputs=outputs,
+        vocabulary=start.vocabulary,
+        weights=weights,
+        head=settings.head,
+    )
+
+
+def _split(
+    examples: LabelledTokens, settings: TransferSettings, seed: int
+) -> tuple[LabelledTokens | None, LabelledTokens]:
+    if not settings.holdout or len(examples) < LEAST_FOR_HOLDOUT:
+        return None, examples
+    learn, held = stratified(examples.labels, settings.holdout, seed=seed)
+    if not len(held):
+        return None, examples
+    return examples.take(held), examples.take(learn)
+
+
+def _probes(
+    start: Start,
+    held: LabelledTokens | None,
+    settings: TransferSettings,
+    *,
+    shift: float,
+    scale: float,
+) -> list[Probe]:
+    if held is None:
+        return []
+
+    def measure(learner: Learner, poll: Callable[[], None]) -> float:
+        model, head = learner.model, learner.heads["sequence"]
+        assert isinstance(model, Model), "a learner of this module holds a family's model"
+        assert isinstance(head, SequenceHead), "the task's head"
+        fitted = Fitted(
+            model=model,
+            head=copy.deepcopy(head).float(),
+            kind=held.kind,
+            classes=held.classes,
+            vocabulary=start.vocabulary,
+            method="check",
+            max_length=settings.max_length,
+            max_windows=settings.max_windows,
+            precision="fp32",
+        )
+        raw = fitted.predict(held.texts, poll=poll) * scale + shift
+        return score(fitted.task.answers(raw), held.labels, kind=held.kind).value
+
+    return [Probe("held out", measure)]
+
+
+def _train_settings(
+    settings: TransferSettings, *, rate: float, steps: int, seed: int
+) -> TrainSettings:
+    return TrainSettings(
+        budget=f"{steps} steps",
+        seed=seed,
+        lr=rate,
+        weight_decay=settings.weight_decay,
+        beta2=0.98,
+        warmup=settings.warmup,
+        decay=1.0 - settings.warmup,
+        layer_decay=settings.layer_decay,
+        freeze=settings.freeze,
+        precision=settings.precision,
+        device=settings.device,
+        threads=settings.threads,
+        save_every=SETTLED,
+        save_minutes=0.0,
+        patience=settings.patience,
+    )
+
+
+def _units(examples: LabelledTokens) -> tuple[float, float]:
+    """Mean and standard deviation of numbers, so that the loss has one scale for every unit."""
+    if examples.kind != "number":
+        return 0.0, 1.0
+    scale = float(examples.labels.std())
+    return float(examples.labels.mean()), scale if scale > 1e-12 else 1.0
+
+
+def _standardised(examples: LabelledTokens, shift: float, scale: float) -> np.ndarray:
+    if examples.kind != "number":
+        return examples.labels
+    return np.asarray((examples.labels - shift) / scale, dtype=np.float32)
+
+
+def _rescale(head: SequenceHead, shift: float, scale: float) -> None:
+    """Make the head answer y * scale + shift where it answered y."""
+    if (shift, scale) == (0.0, 1.0):
+        return
+    with torch.no_grad():
+        head.classifier.weight.mul_(scale)
+        if head.classifier.bias is not None:
+            head.classifier.bias.mul_(scale).add_(shift)
+
+
+def _set_dropout(model: Model, head: SequenceHead, share: float, *, attention: float) -> None:
+    """Dropout of residual branches and head, and of attention weights: that is slow."""
+    model.embed.dropout = head.dropout = share
+    for block in model.stack.blocks:
+        assert isinstance(block, Block), "a stack is made of blocks"
+        block.dropout, block.attention.dropout = share, attention
+
+
+def grid(settings: TransferSettings) -> list[TransferSettings]:
+    """Schedules to choose from for fresh weights: rate and number of passes."""
+    fresh = replace(settings, head_first=False, layer_decay=1.0, freeze=())
+    return [
+        replace(fresh, lr=rate, epochs=settings.epochs * more)
+        for rate in (3e-4, 1e-3)
+        for more in (1, 3)
+    ]

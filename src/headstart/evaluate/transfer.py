@@ -1,0 +1,226 @@
+"""Transfer: a start and labelled texts in, a model that answers out.
+
+Methods: "probe" (a tuned linear head on frozen features), "lora", "partial" and "full"
+(fine-tuning, `finetune.py`), and "auto": with few labels the probe, else whichever of probe and
+full fine-tuning answers held-out labels better. Every choice is made inside the given labels; a
+test file is unknown here. A choice made once can be passed on to the other seeds of a report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from headstart.batch import Sequences
+from headstart.evaluate.features import FeatureCache
+from headstart.evaluate.finetune import Watch, finetune, fit_probe, grid, write_head
+from headstart.evaluate.fitted import Fitted, Start
+from headstart.evaluate.metrics import default_metric, score
+from headstart.evaluate.self_training import self_train
+from headstart.evaluate.transfer_settings import METHODS, Method, TransferSettings
+from headstart.families.readout import plain_head
+from headstart.tasks import LabelledTokens, stratified
+
+FEW_LABELS = 64  # up to here, auto is the probe
+SPLIT_OFTEN = 300  # labels, below which a choice is made on three splits instead of one
+CHOICE_SHARE = 0.25  # of the labels, held out to choose by
+
+__all__ = [
+    "METHODS",
+    "Candidate",
+    "Choice",
+    "Fitted",
+    "Method",
+    "Start",
+    "TransferSettings",
+    "choose",
+    "feature_cache",
+    "transfer",
+]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method with its settings."""
+
+    method: Method
+    settings: TransferSettings
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best candidate on held-out labels. scores: of all; cost_s: wall time of choosing."""
+
+    candidate: Candidate
+    scores: tuple[float, ...]
+    cost_s: float
+
+
+def transfer(
+    start: Start,
+    examples: LabelledTokens,
+    method: Method | Literal["auto"] = "auto",
+    *,
+    settings: TransferSettings | None = None,
+    seed: int = 0,
+    cache: FeatureCache | None = None,
+    choice: Choice | None = None,
+    unlabelled: Sequences | None = None,
+    folder: Path | None = None,
+    watch: Watch = lambda _: None,
+) -> Fitted:
+    """Learn a task from labelled texts.
+
+    cache: features of the start (`feature_cache`), shared by all cells of a report. choice: made
+    before by `choose`; without one, "auto" chooses now, and so does a start with fresh weights,
+    whose rate and number of passes are tuned. unlabelled: texts for self-training of a probe.
+    folder: for checkpoints and history of fine-tuning. The cost of choosing counts in `cost_s`.
+    """
+    began = time.perf_counter()
+    settings = settings or TransferSettings()
+    if choice is None and (method == "auto" or not start.pretrained):
+        options = candidates(start, examples, method, settings)
+        choice = choose(start, examples, options, seed=seed, cache=cache)
+    if choice is not None:
+        method, settings = choice.candidate.method, choice.candidate.settings
+    assert method != "auto", "a choice has been made"
+    if method == "probe":
+        fitted = _probe(start, examples, settings, seed=seed, cache=cache, unlabelled=unlabelled)
+    else:
+        fitted = finetune(
+            start,
+            examples,
+            method,
+            settings=settings,
+            seed=seed,
+            cache=cache,
+            folder=folder,
+            watch=watch,
+        )
+    return replace(fitted, cost_s=time.perf_counter() - began)
+
+
+def feature_cache(start: Start, settings: TransferSettings) -> FeatureCache:
+    """What computes the start's frozen features, each text once."""
+    return FeatureCache(
+        start.model,
+        start.vocabulary,
+        layers=settings.layers,
+        max_length=settings.max_length,
+        max_windows=settings.max_windows,
+        precision=settings.precision,
+        device=settings.device,
+    )
+
+
+def candidates(
+    start: Start,
+    examples: LabelledTokens,
+    method: Method | Literal["auto"],
+    settings: TransferSettings,
+) -> list[Candidate]:
+    """What there is to choose from, the cheapest first; a tie goes to the cheaper."""
+    if not start.pretrained and method != "probe":
+        chosen: Method = "full" if method == "auto" else method
+        return [Candidate(chosen, option) for option in grid(settings)]
+    if method != "auto":
+        return [Candidate(method, settings)]
+    probe = Candidate("probe", settings)
+    if len(examples) <= FEW_LABELS:
+        return [probe]
+    return [probe, Candidate("full", settings)]
+
+
+def choose(
+    start: Start,
+    examples: LabelledTokens,
+    options: Sequence[Candidate],
+    *,
+    seed: int,
+    cache: FeatureCache | None = None,
+) -> Choice:
+    """The option that answers held-out labels best, by the task's default metric.
+
+    A quarter is held out, three times with fewer than 300 labels. With one option, or too few
+    labels to hold any out, the first is taken without trying.
+    """
+    began = time.perf_counter()
+    splits = [
+        stratified(examples.labels, CHOICE_SHARE, seed=seed * 1000 + number)
+        for number in range(3 if len(examples) < SPLIT_OFTEN else 1)
+    ]
+    if len(options) == 1 or any(len(held) < 4 or len(learn) < 4 for learn, held in splits):
+        return Choice(options[0], (), time.perf_counter() - began)
+    metric = default_metric(examples.labels, kind=examples.kind)
+    scores = []
+    for option in options:
+        values = []
+        for learn, held in splits:
+            fitted = transfer(
+                start,
+                examples.take(learn),
+                option.method,
+                settings=option.settings,
+                seed=seed,
+                cache=cache,
+                choice=Choice(option, (), 0.0),
+            )
+            gold = examples.labels[held]
+            answers = fitted.answers(examples.texts.take(held))
+            values.append(score(answers, gold, kind=examples.kind, metric=metric).value)
+        scores.append(float(np.mean(values)))
+    best = int(np.argmax(scores))
+    return Choice(options[best], tuple(scores), time.perf_counter() - began)
+
+
+def _probe(
+    start: Start,
+    examples: LabelledTokens,
+    settings: TransferSettings,
+    *,
+    seed: int,
+    cache: FeatureCache | None,
+    unlabelled: Sequences | None,
+) -> Fitted:
+    if cache is None or cache.layers != settings.layers:
+        cache = feature_cache(start, settings)
+    features = cache.of(examples.texts)
+    linear = fit_probe(features, examples, seed=seed, balanced=settings.balanced)
+    if settings.self_training and unlabelled is not None and examples.kind == "classes":
+        linear = self_train(
+            linear,
+            features,
+            examples,
+            cache.of(unlabelled),
+            rounds=settings.self_training,
+            seed=seed,
+            balanced=settings.balanced,
+        )
+    head = None
+    if settings.layers == "last":
+        head = plain_head(start.model, outputs=examples.outputs, norm=start.model.style.pool_norm)
+        write_head(head, linear)
+        head.eval()
+    return Fitted(
+        model=start.model,
+        head=head,
+        kind=examples.kind,
+        classes=examples.classes,
+        vocabulary=start.vocabulary,
+        method="probe",
+        max_length=settings.max_length,
+        max_windows=settings.max_windows,
+        precision=settings.precision,
+        settings={
+            **settings.record("probe", seed=seed),
+            "strength": linear.strength,
+            "tuned": linear.tuned,
+        },
+        linear=linear,
+        cache=cache,
+    )

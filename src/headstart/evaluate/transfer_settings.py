@@ -1,0 +1,81 @@
+"""What a transfer is told, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from headstart.errors import InputError
+from headstart.evaluate.features import Layers, Precision
+from headstart.tasks.classify import HeadForm
+
+Method = Literal["probe", "lora", "partial", "full"]
+
+METHODS: tuple[Method, ...] = ("probe", "lora", "partial", "full")
+METHOD_LR: dict[Method, float] = {"probe": 1e-2, "lora": 3e-3, "partial": 5e-4, "full": 3e-4}
+SMALL_MODEL = 30_000_000  # parameters; larger models want rates smaller in proportion
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSettings:
+    """How a model learns a labelled task.
+
+    lr: peak rate; None is the method's own, lowered for models of more than 30 M parameters.
+    epochs, min_steps, max_steps: passes over the labels, but at least and at most so many steps.
+    head_first: a probe initialises the classifier before other weights move (Kumar et al. 2022).
+    unfreeze: "gradual" trains from the top block down (Howard and Ruder 2018).
+    layer_decay: factor on the rate from each block to the one below. dropout: while fine-tuning.
+    top_layers: blocks that train in method partial. freeze: further globs that stay fixed.
+    rank, alpha: of LoRA. head: see `tasks.Classify`. layers: what a probe reads.
+    balanced: classes weigh the same however frequent they are.
+    holdout: share of the labels held out to stop early by, with `patience` checks; 0 is none.
+    self_training: rounds of pseudo-labels for a probe, where unlabelled texts are given.
+    max_length: tokens of a window, special ones included. max_windows: of one text.
+    """
+
+    lr: float | None = None
+    epochs: float = 10.0
+    min_steps: int = 100
+    max_steps: int = 20_000
+    tokens_per_batch: int = 1024
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    layer_decay: float = 0.9
+    dropout: float = 0.1
+    head_first: bool = True
+    unfreeze: Literal["at_once", "gradual"] = "at_once"
+    top_layers: int = 2
+    freeze: tuple[str, ...] = ()
+    rank: int = 8
+    alpha: float = 32.0
+    head: HeadForm = "mean"
+    layers: Layers = "last"
+    balanced: bool = False
+    holdout: float = 0.0
+    patience: int = 3
+    self_training: int = 0
+    max_length: int = 128
+    max_windows: int = 8
+    precision: Precision = "auto"
+    device: str = "auto"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout < 1:
+            raise InputError(f"holdout must be a share below 1, but is {self.holdout}")
+        if self.max_windows < 1 or self.epochs <= 0:
+            raise InputError(
+                f"max_windows must be at least 1 and epochs more than 0, but they are "
+                f"{self.max_windows} and {self.epochs}"
+            )
+
+    def rate(self, method: Method, *, parameters: int) -> float:
+        """The peak learning rate of a method for a model of this size."""
+        if self.lr is not None:
+            return self.lr
+        return METHOD_LR[method] * min(1.0, SMALL_MODEL / max(1, parameters))
+
+    def record(self, method: Method, *, seed: int) -> dict[str, str | float | int | bool]:
+        """Everything that repeats a transfer, as plain values."""
+        values = {n: v for n, v in asdict(self).items() if isinstance(v, str | float | int | bool)}
+        return {"method": method, "seed": seed, **values}
