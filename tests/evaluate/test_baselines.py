@@ -1,10 +1,10 @@
-"""Control arms: they learn what is there, nothing from shuffled labels, and never see the test texts."""
+"""Control arms: they learn what is there, nothing from shuffled labels, and never see the test
+texts."""
 
 import time
 
 import numpy as np
 import pytest
-from real_data import data_dir
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -16,8 +16,12 @@ from headstart.evaluate.baselines import (
     fit_majority,
     written_without_spaces,
 )
+from real_data import data_dir
 
-TOPICS = (("lease tenant rent deposit landlord", "loan bank interest credit repay"), ("租赁房屋押金租客合同", "银行贷款利息信用还款"))
+TOPICS = (
+    ("lease tenant rent deposit landlord", "loan bank interest credit repay"),
+    ("租赁房屋押金租客合同", "银行贷款利息信用还款"),
+)
 
 
 def topic_texts(language, count, seed):
@@ -27,7 +31,11 @@ def topic_texts(language, count, seed):
     texts = []
     for label in labels:
         words = TOPICS[language][label].split() if language == 0 else list(TOPICS[1][label])
-        noise = [f"w{n}" for n in rng.integers(0, 50, 4)] if language == 0 else list(rng.choice(list("的是在了和有这"), 4))
+        noise = (
+            [f"w{n}" for n in rng.integers(0, 50, 4)]
+            if language == 0
+            else list(rng.choice(list("的是在了和有这"), 4))
+        )
         chosen = [*rng.choice(words, 3), *noise]
         texts.append((" " if language == 0 else "").join(rng.permutation(chosen)))
     return texts, labels
@@ -113,7 +121,10 @@ def test_the_majority_arm_names_the_commonest_class_for_any_text():
     head = fit_majority(np.array([2, 1, 2, 2]), kind="classes")
     assert head.predict(sparse.csr_matrix((3, 10))).tolist() == [2, 2, 2]
     assert head.predict_proba(np.zeros((1, 5)))[0].tolist() == pytest.approx([0, 0.25, 0.75])
-    assert fit_majority(np.array([1.0, 3.0]), kind="number").predict(np.zeros((2, 3))).tolist() == [2, 2]
+    assert fit_majority(np.array([1.0, 3.0]), kind="number").predict(np.zeros((2, 3))).tolist() == [
+        2,
+        2,
+    ]
 
 
 def test_rows_that_do_not_match_and_values_that_are_not_finite_are_refused():
@@ -129,10 +140,21 @@ def test_imdb_controls_reach_their_reference_scores():
     parquet = pytest.importorskip("pyarrow.parquet")
     folder = data_dir("imdb")
     rng = np.random.default_rng(0)
-    tables = {name: parquet.read_table(folder / f"{name}.parquet") for name in ("unsupervised", "train", "test")}
-    rows = {name: rng.permutation(len(tables[name]))[:size] for name, size in (("train", 10000), ("test", 3000), ("unsupervised", 20000))}
+    tables = {
+        name: parquet.read_table(folder / f"{name}.parquet")
+        for name in ("unsupervised", "train", "test")
+    }
+    rows = {
+        name: rng.permutation(len(tables[name]))[:size]
+        for name, size in (("train", 10000), ("test", 3000), ("unsupervised", 20000))
+    }
     texts = {name: [tables[name]["text"][int(k)].as_py() for k in rows[name]] for name in rows}
-    labels = {name: np.array([tables[name]["label"][int(k)].as_py() == "pos" for k in rows[name]]).astype(int) for name in ("train", "test")}
+    labels = {
+        name: np.array([tables[name]["label"][int(k)].as_py() == "pos" for k in rows[name]]).astype(
+            int
+        )
+        for name in ("train", "test")
+    }
     print("\narm    labels  accuracy  sd    seconds")
     floors = {("tfidf", 100): 0.72, ("tfidf", 500): 0.805, ("lsa", 100): 0.755, ("lsa", 500): 0.82}
     for kind in (TfidfFeatures, LsaFeatures):
@@ -142,9 +164,13 @@ def test_imdb_controls_reach_their_reference_scores():
             start, scores = time.perf_counter(), []
             for seed in range(10):
                 order = np.random.default_rng(seed).permutation(10000)
-                drawn = np.concatenate([order[labels["train"][order] == c][: count // 2] for c in (0, 1)])
+                drawn = np.concatenate(
+                    [order[labels["train"][order] == c][: count // 2] for c in (0, 1)]
+                )
                 head = fit_linear(train[drawn], labels["train"][drawn], kind="classes", seed=seed)
                 scores.append((head.predict(test) == labels["test"]).mean())
             seconds = time.perf_counter() - start
-            print(f"{features.name:6} {count:6}  {100 * np.mean(scores):6.1f}  {100 * np.std(scores, ddof=1):5.1f}  {seconds:6.1f}")
+            print(
+                f"{features.name:6} {count:6}  {100 * np.mean(scores):6.1f}  {100 * np.std(scores, ddof=1):5.1f}  {seconds:6.1f}"
+            )
             assert np.mean(scores) > floors[features.name, count]

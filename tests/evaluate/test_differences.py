@@ -1,4 +1,5 @@
-"""Best against best: the winner's curse is taken off, lucky seeds give nothing, variances are moderated."""
+"""Best against best: the winner's curse is taken off, lucky seeds give nothing, variances are
+moderated."""
 
 import numpy as np
 import pytest

@@ -39,7 +39,9 @@ def test_numbers_are_ordered_by_spearman_and_a_constant_answer_scores_nothing():
 
 
 def test_a_metric_of_another_kind_is_refused_with_those_that_suit():
-    with pytest.raises(ValueError, match=r"^metric is 'R2', but for classes it must be one of: accuracy, macro-F1$"):
+    with pytest.raises(
+        ValueError, match=r"^metric is 'R2', but for classes it must be one of: accuracy, macro-F1$"
+    ):
         score(GOLD, GOLD, kind="classes", metric="R2")
     with pytest.raises(ValueError, match=r"one of: Spearman, R2$"):
         score(GOLD, GOLD, kind="number", metric="MAE")

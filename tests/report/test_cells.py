@@ -1,4 +1,5 @@
-"""The score table survives a kill at any byte, and draws are nested, paired and spread over classes."""
+"""The score table survives a kill at any byte, and draws are nested, paired and spread over
+classes."""
 
 import numpy as np
 import pytest
@@ -38,14 +39,19 @@ def test_a_kill_at_any_byte_loses_at_most_the_last_cell_and_the_report_goes_on(t
         assert torn.cells == CELLS[:complete]
         assert torn.torn == int(cut not in (0, *ends))
         torn.append(CELLS[2])
-        assert ScoreTable.open(path).cells == list({c.key: c for c in [*CELLS[:complete], CELLS[2]]}.values())
+        assert ScoreTable.open(path).cells == list(
+            {c.key: c for c in [*CELLS[:complete], CELLS[2]]}.values()
+        )
         assert ScoreTable.open(path).torn == 0
 
 
 def test_a_damaged_line_before_the_last_is_named(tmp_path):
     path = tmp_path / "cells.jsonl"
     path.write_text('{"arm": "a"}\n[1]\n')
-    with pytest.raises(InputError, match=r"^cells.jsonl, line 1: not a cell of a report \(.*\). Delete this line to compute the cell again$"):
+    with pytest.raises(
+        InputError,
+        match=r"^cells.jsonl, line 1: not a cell of a report \(.*\). Delete this line to compute the cell again$",
+    ):
         ScoreTable.open(path)
 
 
@@ -93,20 +99,26 @@ def test_every_class_is_there_at_few_labels_and_in_proportion_at_many():
         many = np.bincount(labels[draw(labels, 1000, seed=seed, kind="classes")], minlength=4)
         assert abs(many[0] - 900) < 10
         assert abs(many[1] - 90) < 5
-    sparse_control = [np.unique(labels[np.random.default_rng(s).choice(10000, 8)]).size for s in range(20)]
+    sparse_control = [
+        np.unique(labels[np.random.default_rng(s).choice(10000, 8)]).size for s in range(20)
+    ]
     assert max(sparse_control) < 4  # a plain random draw misses the rare class
 
 
 def test_every_row_is_drawn_equally_often_within_its_class():
     labels = np.repeat([0, 1], [20, 20])
-    hits = sum(np.bincount(draw(labels, 10, seed=s, kind="classes"), minlength=40) for s in range(800))
+    hits = sum(
+        np.bincount(draw(labels, 10, seed=s, kind="classes"), minlength=40) for s in range(800)
+    )
     assert hits.min() > 150  # expected 200, sd 12
     assert hits.max() < 250
 
 
 def test_every_label_is_covered_and_numbers_are_spread():
     rng = np.random.default_rng(1)
-    labels = (rng.random((500, 8)) < np.array([0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01])).astype(int)
+    labels = (rng.random((500, 8)) < np.array([0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01])).astype(
+        int
+    )
     assert labels[draw(labels, 8, seed=0, kind="multilabel")].any(axis=0).all()
     values = rng.exponential(size=500)
     drawn = values[draw(values, 10, seed=0, kind="number")]
@@ -115,5 +127,7 @@ def test_every_label_is_covered_and_numbers_are_spread():
 
 
 def test_more_rows_than_there_are_is_refused():
-    with pytest.raises(InputError, match=r"^cannot draw 9 labelled rows out of 4: choose between 1 and 4$"):
+    with pytest.raises(
+        InputError, match=r"^cannot draw 9 labelled rows out of 4: choose between 1 and 4$"
+    ):
         draw(np.zeros(4), 9, seed=0, kind="classes")

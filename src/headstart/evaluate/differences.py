@@ -150,7 +150,7 @@ def optimism(means: Floats, error: float) -> float:
     rivals = means[np.isfinite(means)]
     if rivals.size < 2 or error <= 0:
         return 0.0
-    gaps = np.sqrt(np.maximum((rivals.max() - rivals) ** 2 - 2 * error**2, 0.0))
+    gaps = np.sqrt(np.maximum((rivals.max() - rivals) ** 2 - 4 * error**2, 0.0))
     gaps[int(rivals.argmax())] = 0.0
     draws = np.random.default_rng(0).standard_normal((OPTIMISM_DRAWS, rivals.size))
     return float((draws * error - gaps).max(axis=1).mean() - draws[:, gaps.argmin()].mean() * error)
@@ -202,8 +202,7 @@ def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
     """
     complete = np.isfinite(arms).all(axis=(1, 2))
     still = np.where(complete[:, None, None], arms, 0.0).std(axis=1).max(axis=1) <= SMALLEST_SD
-    varies = np.asarray(complete & ~still)
-    table = arms[np.flatnonzero(varies)]
+    table = arms[np.logical_and(complete, ~np.atleast_1d(still))]
     size, seeds, counts = table.shape
     if size < 2 or seeds < 2:
         return np.zeros(counts), np.eye(counts)

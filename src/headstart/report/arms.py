@@ -1,0 +1,226 @@
+"""Runs the arms of a report: every arm x label count x seed that fits the time, cheapest first.
+
+In: arms that can answer the test rows after learning from some training rows. Out: cells in the
+score table, each on disk as soon as it is done, so a report that is killed goes on where it was.
+Label subsets are nested and shared by all arms of a seed. Cells for which no time is left are
+recorded as skipped, never silently left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from headstart.batch import Sequences
+from headstart.errors import HeadstartError, Interrupted
+from headstart.evaluate.baselines import Features, fit_linear, fit_majority
+from headstart.evaluate.features import FeatureCache
+from headstart.evaluate.metrics import Kind, Metric, score
+from headstart.evaluate.transfer import Choice, Start, candidates, choose, transfer
+from headstart.evaluate.transfer_settings import Method, TransferSettings
+from headstart.report.cells import Arm, Cell, ScoreTable, Setting, draw, pack_correct
+from headstart.tasks import LabelledTokens
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an arm says of the test rows, and the settings that repeat it.
+
+    labels: as in `Labelled.labels`.
+    """
+
+    labels: np.ndarray
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+class Contestant(Protocol):
+    """An arm that can be run.
+
+    wave: 0 is cheap and always run; higher ones are costly and run later, while time is left.
+    shared_s: seconds spent once for all of its cells (features, vectorisers).
+    """
+
+    arm: Arm
+    wave: int
+    shared_s: float
+
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+        """Learn from these training rows, then answer the test rows."""
+        ...
+
+
+@dataclass
+class Majority:
+    """Always the commonest answer."""
+
+    arm: Arm
+    test_rows: int
+    kind: Kind
+    wave: int = 0
+    shared_s: float = 0.0
+
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+        """The commonest answer among the rows' labels."""
+        head = fit_majority(labels, kind=self.kind)
+        return Answer(head.predict(np.zeros((self.test_rows, 0))))
+
+
+@dataclass
+class Linear:
+    """A tuned linear head on features that were made once."""
+
+    arm: Arm
+    train: Features
+    test: Features
+    kind: Kind
+    wave: int = 0
+    shared_s: float = 0.0
+    standardise: bool = False
+
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+        """Fit on the rows' features; the penalty is tuned inside them."""
+        head = fit_linear(
+            self.train[rows], labels, kind=self.kind, seed=seed, standardise=self.standardise
+        )
+        return Answer(head.predict(self.test), {"C": head.strength, "tuned": head.tuned})
+
+
+@dataclass
+class Transfer:
+    """A network that learns by one method.
+
+    start: pretrained, or fresh weights. cache: the start's frozen features, shared by all cells.
+    Where there is something to choose (the scratch twin's rate and passes), it is chosen inside the
+    labels of the first seed of each label count and kept for the other seeds.
+    """
+
+    arm: Arm
+    start: Start
+    train: LabelledTokens
+    test: Sequences
+    method: Method
+    settings: TransferSettings
+    cache: FeatureCache | None = None
+    wave: int = 1
+    shared_s: float = 0.0
+    chosen: dict[int, Choice] = field(default_factory=dict)
+
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+        """Transfer to these rows."""
+        examples = self.train.take(rows)
+        choice = self.chosen.get(len(rows))
+        if choice is None and not self.start.pretrained:
+            options = candidates(self.start, examples, self.method, self.settings)
+            choice = choose(self.start, examples, options, seed=seed, cache=self.cache)
+            self.chosen[len(rows)] = choice
+        fitted = transfer(
+            self.start,
+            examples,
+            self.method,
+            settings=self.settings,
+            seed=seed,
+            cache=self.cache,
+            choice=choice,
+        )
+        return Answer(fitted.answers(self.test), fitted.settings)
+
+
+@dataclass(frozen=True)
+class Race:
+    """What all arms share.
+
+    labels: of the training rows; gold: of the test rows. deadline: `time.monotonic()` at which the
+    last cell must be done. poll: called between cells; raises to stop.
+    """
+
+    table: ScoreTable
+    labels: np.ndarray
+    gold: np.ndarray
+    kind: Kind
+    metric: Metric
+    counts: Sequence[int]
+    seeds: Sequence[int]
+    deadline: float
+    progress: Callable[[int, int, str], None]
+    note: Callable[[str], None]
+    poll: Callable[[], None] = lambda: None
+
+
+def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
+    """Fill the score table: cheap arms whole, then costly waves seed by seed while time is left."""
+    plan = [
+        (contestant, count, seed)
+        for wave in sorted({one.wave for one in contestants})
+        for seed in race.seeds
+        for contestant in contestants
+        for count in race.counts
+        if contestant.wave == wave
+    ]
+    for number, (contestant, count, seed) in enumerate(plan):
+        race.poll()
+        name = contestant.arm.name
+        race.progress(number, len(plan), f"{name}, {count} labels, seed {seed}")
+        known = race.table.get(name, count, seed)
+        if known is not None and known.status == "done":
+            continue
+        left = race.deadline - time.monotonic()
+        needed = expected_seconds(race.table, name, count)
+        if contestant.wave and (left <= 0 or needed > left):
+            race.table.append(_skipped(name, count, seed, needed, left))
+            continue
+        race.table.append(_cell(contestant, race, count, seed))
+    race.progress(len(plan), len(plan), "")
+
+
+def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
+    """What a cell will take, from the arm's cells so far: those of its own label count, else the
+    next smaller one in proportion to the labels; 0 if there are none yet.
+    """
+    same = [cell.seconds for cell in table.done(arm, labels=labels)]
+    if same:
+        return float(np.mean(same))
+    fewer = [cell for cell in table.done(arm) if cell.labels < labels]
+    if not fewer:
+        return 0.0
+    nearest = max(cell.labels for cell in fewer)
+    mean = float(np.mean([cell.seconds for cell in fewer if cell.labels == nearest]))
+    return mean * labels / nearest
+
+
+def _skipped(arm: str, labels: int, seed: int, needed: float, left: float) -> Cell:
+    return Cell(
+        arm,
+        labels,
+        seed,
+        0.0,
+        0.0,
+        status="skipped",
+        note=f"needs about {needed:.0f} s, but {max(0.0, left):.0f} s of the budget were left",
+    )
+
+
+def _cell(contestant: Contestant, race: Race, count: int, seed: int) -> Cell:
+    """Run one cell. An arm that cannot do it is recorded as failed, and the others go on."""
+    name = contestant.arm.name
+    rows = draw(race.labels, count, seed=seed, kind=race.kind)
+    start = time.perf_counter()
+    try:
+        answer = contestant.run(rows, race.labels[rows], seed)
+    except Interrupted:
+        raise
+    except HeadstartError as error:
+        race.note(f"{name}, {count} labels, seed {seed}: {error}")
+        return Cell(name, count, seed, 0.0, 0.0, status="failed", note=str(error))
+    seconds = time.perf_counter() - start
+    value = score(answer.labels, race.gold, kind=race.kind, metric=race.metric).value
+    right = "" if race.kind == "number" else pack_correct(_right(answer.labels, race.gold))
+    return Cell(name, count, seed, float(value), seconds, dict(answer.settings), correct=right)
+
+
+def _right(answers: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    same = np.asarray(answers == gold)
+    return np.asarray(same.all(axis=1)) if same.ndim == 2 else same

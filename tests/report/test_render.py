@@ -1,0 +1,226 @@
+"""What a reader sees: sentences, page, file and terminal, in both languages, from one report."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from example_report import FACTS, example
+from planted_worlds import ARMS
+from rich.console import Console
+
+from headstart.evaluate.statistics import Interval
+from headstart.report import sentences, words
+from headstart.report.cells import Cell, ScoreTable
+from headstart.report.curves import LabelNumber
+from headstart.report.render import (
+    render_html,
+    render_json,
+    summary_sentences,
+    terminal_summary,
+    write_report,
+)
+from headstart.report.report import build_report
+from headstart.report.verdict import Verdict
+
+KINDS = ("cross", "plus", "minus", "none")
+
+
+class Page(HTMLParser):
+    """Checks that elements nest and collects attributes, table headers and visible text."""
+
+    VOID = {"meta", "br", "line", "path", "circle", "rect", "link", "img"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.attributes, self.text = [], [], []
+        self.headers, self.rows = 0, 0
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.headers += tag == "th"
+        self.rows += tag == "tr"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_every_phrase_has_the_same_places_to_fill_in_both_languages():
+    for key, (en, zh) in words.WORDS.items():
+        places = [set(re.findall(r"{(\w+)}", text)) for text in (en, zh)]
+        if key == "need.seeds":  # English has a plural, Chinese a measure word
+            places[0].discard("seeds")
+        assert places[0] == places[1], key
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lang", words.LANGS)
+def test_the_page_is_well_formed_needs_no_network_and_holds_both_languages(kind, lang):
+    html = render_html(example(kind), lang=lang)
+    page = Page(html)
+    loads = [
+        (t, n, v) for t, n, v in page.attributes if n in {"src", "href", "srcset", "action", "data"}
+    ]
+    assert loads == []
+    assert not re.search(r"https?:|url\(|@import|<link|<iframe|fetch\(|XMLHttp", html)
+    assert f'data-lang="{lang}"' in html
+    text = "".join(page.text)
+    for both in words.LANGS:
+        assert summary_sentences(example(kind), lang=both)["headline"] in text
+
+
+def test_user_text_is_escaped_everywhere():
+    html = render_html(example())
+    assert "<type>" not in html
+    assert "contract clauses &lt;type&gt;" in html
+    assert "other &amp; rest" in html
+
+
+def test_charts_and_tables_can_be_read_without_seeing_them():
+    page = Page(render_html(example()))
+    assert ("svg", "role", "img") in page.attributes
+    labels = [
+        value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"
+    ]
+    assert len(labels) == 2
+    assert "50: +" in labels[1]  # the differences themselves are in the text alternative
+    scopes = [value for tag, name, value in page.attributes if tag == "th" and name == "scope"]
+    assert len(scopes) == page.headers
+    assert page.rows == 1 + len(ARMS) + 1 + 140
+
+
+def test_no_folder_of_this_machine_is_on_the_page_or_in_the_file(tmp_path):
+    page, data = write_report(example(), tmp_path / "run")
+    for path in (page, data):
+        assert not re.search(r"/(home|tmp|root|work|Users)/", path.read_text(encoding="utf-8"))
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["report.html", "report.json"]
+
+
+def test_the_same_report_gives_the_same_bytes():
+    assert render_html(example()) == render_html(example())
+    assert render_json(example()) == render_json(example())
+    assert render_html(example()) != render_html(example("plus"))
+
+
+def test_the_json_has_the_verdict_the_cells_and_no_number_that_is_not_finite():
+    body = json.loads(render_json(example("plus")), parse_constant=pytest.fail)
+    assert body["verdict"]["kind"] == "pays"
+    assert len(body["cells"]) == 140
+    assert body["curves"]["own-lora"][0]["labels"] == 50
+    assert body["sentences"]["zh"]["headline"] == "预训练值得"
+
+
+def test_each_verdict_says_its_own_words():
+    heads = {kind: summary_sentences(example(kind), lang="en")["headline"] for kind in KINDS}
+    assert heads["plus"] == "Pretraining pays"
+    assert heads["minus"] == "Pretraining does not pay here"
+    assert heads["none"] == "Cannot tell yet"
+    assert re.fullmatch(r"Pretraining pays below about \d{3} labels", heads["cross"])
+
+
+def test_the_sentence_of_a_crossover_has_interval_loser_and_price():
+    said = summary_sentences(example("cross"), lang="en")
+    assert re.fullmatch(
+        r"Pretraining pays below about \d+ labels \(90% interval \d+–[\d,]+\); with 3,200 labels "
+        r"(LSA|TF-IDF) \+ linear is [\d.]+ points better and [\d,]+ times cheaper \(pretraining counted\)\.",
+        said["evidence"],
+    )
+    assert said["next"].startswith("Use “")
+
+
+def test_numbers_of_labels_are_rounded_and_open_ends_are_said_in_words():
+    assert [words.about(n) for n in (7, 48.2, 483, 1234, 96500)] == [
+        "7",
+        "48",
+        "480",
+        "1,200",
+        "96,000",
+    ]
+    open_range = words.label_range(Interval(0.0, float("inf")), "en", first=50, last=3200)
+    assert open_range == "fewer than 50 – more than 3,200"
+    assert words.points(-0.0312, signed=True) == "−3.1"
+    assert words.points(-0.0004, signed=True) == "+0.0"
+    assert [words.duration(s, "en") for s in (0.25, 80, 840, 9000)] == [
+        "0.25 s",
+        "80 s",
+        "14 min",
+        "2.5 h",
+    ]
+
+
+def test_an_open_crossover_promises_no_number_of_labels():
+    report = example("cross")
+    beyond = LabelNumber(float("inf"), Interval(900.0, float("inf")))
+    verdict = replace(report.verdict, at=beyond)
+    for lang in words.LANGS:
+        assert "inf" not in sentences.headline(verdict, lang) + sentences.evidence(
+            report, verdict, lang
+        )
+    assert sentences.headline(verdict, "en") == "Pretraining pays with few labels"
+
+
+@pytest.mark.parametrize("lang", words.LANGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_terminal_summary_fits_and_has_every_arm(kind, lang):
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(terminal_summary(example(kind), lang=lang))
+    text = console.export_text()
+    for arm in ARMS:
+        assert (arm.title if lang == "en" else arm.title_zh) in text
+    assert summary_sentences(example(kind), lang=lang)["headline"] in text
+    assert text.count("\n") < 40
+
+
+def test_skipped_failed_and_torn_cells_are_shown_and_counted():
+    cells = [
+        *example().cells[:-1],
+        Cell("scratch", 3200, 4, 0.0, 0.0, status="skipped", note="budget used up"),
+    ]
+    report = build_report(ScoreTable(cells, torn=1), ARMS, FACTS)
+    text = "".join(Page(render_html(report)).text)
+    assert "1 cells are missing" in text
+    assert "skipped" in text
+    assert "budget used up" in text
+    assert "1 half-written cell" in text
+
+
+@pytest.mark.parametrize("lang", words.LANGS)
+def test_a_report_without_results_or_with_one_seed_still_renders(lang):
+    empty = build_report(ScoreTable(), ARMS, FACTS)
+    assert empty.verdict.kind == "cannot tell"
+    Page(render_html(empty, lang=lang))
+    Console(file=open("/dev/null", "w")).print(terminal_summary(empty, lang=lang))  # noqa: SIM115, PTH123
+    single = [cell for cell in example().cells if cell.seed == 0 and cell.labels == 50]
+    report = build_report(ScoreTable(single), ARMS, FACTS)
+    Page(render_html(report, lang=lang))
+    json.loads(render_json(report))
+    assert report.verdict.need is not None
+
+
+def test_a_public_checkpoint_is_a_second_opinion_and_not_a_control():
+    report = example("plus")
+    public = replace(
+        ARMS[0], name="public", kind="public", title="public, full", title_zh="公开，全量"
+    )
+    strong = [
+        replace(cell, arm="public", score=min(1.0, cell.score + 0.2))
+        for cell in report.cells
+        if cell.arm == "own-full"
+    ]
+    with_public = build_report(ScoreTable([*report.cells, *strong]), [*ARMS, public], FACTS)
+    assert with_public.verdict.kind == "pays"
+    assert with_public.public is not None
+    assert with_public.public.kind == "does not pay"
+    assert isinstance(with_public.scratch, Verdict)
+    assert np.isfinite(with_public.public.gaps[0].mean)
+    assert "Against the public checkpoint" in render_html(with_public)
