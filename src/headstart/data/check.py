@@ -173,7 +173,7 @@ def check_data(
         if shape.format == "text":
             _check_text(path, encoding, tally, progress)
         else:
-            tables.append(shape)
+            tables += [shape] if shape.columns else []
             _check_table(path, shape, text, label, encoding, tally, progress)
     tally.problems += _shards(tables)
     leaks = None
@@ -230,8 +230,6 @@ def _check_table(
         for item in start:
             assert isinstance(item, Problem), "no row is among them"
             tally.add(item)
-        if not start:
-            tally.add(_no_rows(source))
         return
     label_column = label or _find_label(shape, sample)
     others = [column for column in shape.columns if column != label_column]
@@ -319,16 +317,6 @@ def _accept(
                 fix="Keep one of the two.",
             )
         )
-
-
-def _no_rows(source: str) -> Problem:
-    return problem(
-        36,
-        "reject",
-        source=source,
-        message="the file has a header but no rows.",
-        fix="Add rows, or leave it out.",
-    )
 
 
 def _note_damage(row: Row, text: str, damage: dict[str, Counter[bool]]) -> None:

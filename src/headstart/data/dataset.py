@@ -20,7 +20,7 @@ import numpy as np
 from headstart.data.columns import likely_text, missing_column, text_of
 from headstart.data.corpus import BadRows, Corpus, CorpusReport
 from headstart.data.delimited import LABEL_NAMES
-from headstart.data.files import Row, read_rows
+from headstart.data.files import Row, no_rows, read_rows
 from headstart.data.labels import Kind, as_labels, class_warnings, kind_of, separator_of
 from headstart.data.record import Problem, problem, shown, stop_at
 from headstart.errors import InputError
@@ -142,7 +142,7 @@ def _read_all(
         stop_at(rejected)
     stop_at([one for one in rejected if one.line == 0])
     if not rows:
-        raise InputError(f"{path}: the file has a header but no rows. Add rows, or leave it out.")
+        stop_at([no_rows(str(path))])
     return rows, problems, sum(one.outcome != "warn" for one in problems)
 
 

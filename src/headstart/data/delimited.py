@@ -332,7 +332,8 @@ def _wrong_count(dialect: Dialect, cells: Sequence[str], source: str, number: in
         line=number,
         value=line,
         message=(
-            f"this row has {len(cells)} cells, but the file has {len(dialect.names)} columns "
+            f"this row has {len(cells)} cell{'s' if len(cells) != 1 else ''}, "
+            f"but the file has {len(dialect.names)} columns "
             f"({', '.join(shown(name, most=20) for name in dialect.names[:8])}): {quoted(line)}."
         ),
         fix=(

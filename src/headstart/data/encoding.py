@@ -38,6 +38,13 @@ _MAGIC = (
     (b"\x1f\x8b", "gzip inside gzip"),
 )
 
+_EAST_ASIAN = ("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr")
+_COMMON = frozenset(
+    "，。、！？：「」的一是不了我在有人这這他她们們个個上来來到时時大地为為子中你说說生国國年"
+    "着著就那和要出也得里裡后後自以会會家可下而过過天去能对對小多然于於心学學么麼之都好看起发發当當没沒"
+    "이다는의에을가를은한하고도지로사기서인"
+)
+
 
 def foreign_format(head: bytes) -> str | None:
     """What a file that is no text is, by its first kilobyte."""
@@ -138,26 +145,23 @@ def likely_encoding(data: bytes) -> str:
     """A guess for bytes that are not UTF-8, to suggest and never to use unasked."""
     high = sum(byte >= 0x80 for byte in data)
     if high >= 0.2 * len(data):
-        for name in ("gb18030", "big5", "shift_jis", "euc_kr"):
-            if _common_cjk(data, name) > 0.5:
-                return name
+        shares = {name: _common_share(data, name) for name in _EAST_ASIAN}
+        best = max(shares, key=lambda name: shares[name])
+        if shares[best] > 0.15:
+            return best
     if any(0x80 <= byte <= 0x9F for byte in data):
         return "cp1252"
     return "latin-1"
 
 
-def _common_cjk(data: bytes, name: str) -> float:
-    """Share of the characters beyond ASCII that are CJK when read so; 0 if it cannot be."""
+def _common_share(data: bytes, name: str) -> float:
+    """Share of the characters beyond ASCII that are among the commonest when read so."""
     text = data.decode(name, errors="replace")
     beyond = [letter for letter in text if letter > "\x7f"]
-    bad = text.count("\ufffd")
-    if not beyond or bad > 2 + 0.01 * len(beyond):
+    if not beyond or text.count("\ufffd") > 2 + 0.01 * len(beyond):
         return 0.0
-    wanted = sum(
-        "\u3000" <= letter <= "\u30ff" or "\u4e00" <= letter <= "\u9fff" or letter >= "\uac00"
-        for letter in beyond
-    )
-    return wanted / len(beyond)
+    common = sum(letter in _COMMON or "\u3041" <= letter <= "\u30fe" for letter in beyond)
+    return common / len(beyond)
 
 
 def in_chunks(stream: BinaryIO) -> Iterator[bytes]:

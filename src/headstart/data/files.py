@@ -188,7 +188,8 @@ def read_rows(path: str | Path, *, encoding: str | None = None) -> Iterator[Row 
             empty = False
             yield row
         if empty:
-            yield _empty(source)
+            filled = any(line.strip() for _, line in _lines(path, found))
+            yield no_rows(source) if filled else _empty(source)
     except _Unusable as unusable:
         yield unusable.found
     except OSError as error:
@@ -413,6 +414,17 @@ def _empty(source: str) -> Problem:
         source=source,
         message="the file is empty.",
         fix="Fill it, or leave it out.",
+    )
+
+
+def no_rows(source: str) -> Problem:
+    """A table that ends after its header."""
+    return problem(
+        36,
+        "reject",
+        source=source,
+        message="the file has a header but no rows.",
+        fix="Add rows, or leave it out.",
     )
 
 

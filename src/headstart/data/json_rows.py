@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from headstart.data.delimited import Line
@@ -50,15 +50,23 @@ def json_rows(lines: Iterable[Line], *, source: str) -> Iterator[Row | Problem]:
     if not start:
         return
     first = start[0][1].strip()
-    whole = first[0] == "[" or (first[0] == "{" and not _is_complete(first))
-    if whole:
-        rest = list(islice(feed, 1))
-        next_line = rest[0][1].lstrip()[:1] if rest else ""
-        if not (first[0] == "{" and next_line == "{"):  # else: JSON lines, the first one broken
-            yield from _document_rows(chain(start, rest, feed), source=source)
-            return
-        feed = chain(rest, feed)
-    yield from _line_rows(chain(start, feed), source=source)
+    rest = list(islice((line for line in feed if line[1].strip()), 1))
+    lines_rest = chain(rest, feed)
+    if _is_document(first, rest):
+        yield from _document_rows(chain(start, lines_rest), source=source)
+    else:
+        yield from _line_rows(chain(start, lines_rest), source=source)
+
+
+def _is_document(first: str, rest: Sequence[Line]) -> bool:
+    """Whether the lines together are one JSON text, rather than one each."""
+    if first[0] == "[":
+        return True
+    if first[0] != "{":
+        return False
+    if not rest:
+        return _is_complete(first)
+    return not _is_complete(first) and rest[0][1].lstrip()[:1] != "{"
 
 
 def _is_complete(text: str) -> bool:

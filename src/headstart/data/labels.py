@@ -168,7 +168,8 @@ def class_warnings(
         common = [other for other in counts if counts[other] >= 20 * times and other != name]
         near = _alike(name, common)
         if near:
-            message = f"{quoted(name)} ({times} rows) is much like {quoted(near)} ({counts[near]})."
+            rows = "1 row" if times == 1 else f"{times} rows"
+            message = f"{quoted(name)} ({rows}) is much like {quoted(near)} ({counts[near]})."
             fix = f"If it is a slip, write {quoted(near)}."
         elif times == 1:
             message = f"the class {quoted(name)} has a single row, too few to learn or to test."

@@ -1,0 +1,252 @@
+import json
+
+import numpy as np
+import pytest
+
+from headstart.data.dataset import Corpus, load_labelled
+from headstart.errors import InputError
+from real_data import data_dir
+
+
+def csv_file(tmp_path, rows, header="text,label"):
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_columns_are_found_by_their_names(tmp_path):
+    path = csv_file(
+        tmp_path,
+        ["1,x,good review here,5", "2,y,bad review there,1"],
+        header="id,Sentiment,Review,rating",
+    )
+    loaded = load_labelled(path)
+    assert (loaded.text_column, loaded.label_column) == ("Review", "Sentiment")
+    assert loaded.texts == ["good review here", "bad review there"]
+    assert loaded.note == "a.csv: text 'Review', label 'Sentiment', classes (2), 2 rows"
+
+
+def test_columns_with_other_names_are_found_by_their_values(tmp_path):
+    rows = [f"{n},{'spam' if n % 3 else 'ham'},some words of message {n}" for n in range(30)]
+    loaded = load_labelled(csv_file(tmp_path, rows, header="number,verdict,what they wrote"))
+    assert (loaded.text_column, loaded.label_column) == ("what they wrote", "verdict")
+
+
+def test_chinese_columns_and_classes_work(tmp_path):
+    loaded = load_labelled(csv_file(tmp_path, ["很好,正面", "很差,负面"], header="内容,标签"))
+    assert (loaded.text_column, loaded.label_column) == ("内容", "标签")
+    assert loaded.classes == ["正面", "负面"]
+    assert loaded.labels.tolist() == [0, 1]
+
+
+def test_whole_numbers_of_few_values_are_classes_in_the_order_of_size(tmp_path):
+    loaded = load_labelled(csv_file(tmp_path, [f"text {n},{n % 11}" for n in range(33)]))
+    assert loaded.kind == "classes"
+    assert loaded.classes == [str(n) for n in range(11)]
+    assert loaded.labels.dtype == np.int64
+    assert loaded.labels[10] == 10
+
+
+@pytest.mark.parametrize(
+    "values", [[f"{n}" for n in range(40)], ["0.5", "1.0", "2"] * 5, ["1e-3", "2", "-3.5"]]
+)
+def test_decimals_and_many_numbers_are_numbers(values, tmp_path):
+    loaded = load_labelled(csv_file(tmp_path, [f"text {n},{v}" for n, v in enumerate(values)]))
+    assert loaded.kind == "number"
+    assert loaded.classes == []
+    assert loaded.labels.tolist() == pytest.approx([float(value) for value in values])
+
+
+def test_the_kind_can_be_given(tmp_path):
+    path = csv_file(tmp_path, [f"text {n},{n % 4}" for n in range(12)])
+    assert load_labelled(path, kind="number").labels.dtype == np.float32
+    path = csv_file(tmp_path, [f"text {n},{n}" for n in range(40)])
+    assert len(load_labelled(path, kind="classes").classes) == 40
+
+
+def test_lists_and_repeating_parts_are_several_labels(tmp_path):
+    wanted = [[1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1]]
+    joined = ["a|c", "b", "b|a", "a", "c"]
+    loaded = load_labelled(csv_file(tmp_path, [f"text {n},{v}" for n, v in enumerate(joined)]))
+    assert loaded.kind == "multilabel"
+    assert loaded.classes == ["a", "b", "c"]
+    assert loaded.labels.tolist() == wanted
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps({"text": "t", "label": value.split("|")}) for value in joined]
+    path.write_text("\n".join(lines))
+    assert load_labelled(path).labels.tolist() == wanted
+    path.write_text("\n".join([*lines, json.dumps({"text": "none apply", "label": []})]))
+    assert load_labelled(path).labels.tolist() == [*wanted, [0, 0, 0]]
+
+
+def test_a_mark_that_joins_nothing_repeated_is_part_of_the_name(tmp_path):
+    loaded = load_labelled(csv_file(tmp_path, ["a,on|off", "b,in;out", "c,on|off", "d,in;out"]))
+    assert loaded.kind == "classes"
+    assert loaded.classes == ["in;out", "on|off"]
+
+
+def test_empty_texts_and_labels_are_quarantined_and_counted(tmp_path):
+    loaded = load_labelled(csv_file(tmp_path, ["good,x", " ,y", "words,", "bad,y"]))
+    assert (loaded.rows, len(loaded), loaded.quarantined) == (4, 2, 2)
+    assert loaded.lines.tolist() == [2, 5]
+    assert [str(one).split("a.csv")[1] for one in loaded.problems[:2]] == [
+        ':3 column "text": the text is empty. Fill it in, or remove the row.',
+        ':4 column "label": the label is empty. Fill it in, or remove the row.',
+    ]
+    assert loaded.note.endswith("2 rows, 2 quarantined")
+
+
+def test_the_test_file_takes_the_classes_of_the_training_file(tmp_path):
+    path = csv_file(tmp_path, ["a,c", "b,a"])
+    loaded = load_labelled(path, kind="classes", classes=["a", "b", "c"])
+    assert loaded.labels.tolist() == [2, 0]
+    assert loaded.classes == ["a", "b", "c"]
+
+
+def test_an_unknown_column_names_the_nearest(tmp_path):
+    path = csv_file(tmp_path, ["a,x", "b,y"])
+    with pytest.raises(InputError) as caught:
+        load_labelled(path, text="texts")
+    assert "no field 'texts' (found: text, label). Did you mean 'text'? Set text=text." in str(
+        caught.value
+    )
+
+
+def test_a_file_without_labels_says_how_to_name_them(tmp_path):
+    path = csv_file(tmp_path, [f"{n},words {n}" for n in range(9)], header="nr,text")
+    with pytest.raises(InputError) as caught:
+        load_labelled(path)
+    assert str(caught.value) == (
+        f"{path}: no column looks like labels (found: nr, text). Name it with --label COLUMN."
+    )
+
+
+def test_one_class_alone_is_refused(tmp_path):
+    path = csv_file(tmp_path, ["a,x", "b,x"])
+    with pytest.raises(InputError) as caught:
+        load_labelled(path)
+    assert str(caught.value) == (
+        f'{path}: every row has the label "x", so there is nothing to tell apart. '
+        "Add rows of another class."
+    )
+
+
+def test_only_the_first_twenty_problems_are_shown(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_labelled(csv_file(tmp_path, ["good,x"] + ["short"] * 30))
+    assert str(caught.value).count("E-DATA-009") == 20
+    assert str(caught.value).endswith("... and 10 more.")
+
+
+def test_chosen_rows_keep_texts_labels_and_lines_together(tmp_path):
+    loaded = load_labelled(csv_file(tmp_path, ["a,x", "b,y", "c,x"]))
+    part = loaded.take(np.array([2, 0]))
+    assert (part.texts, part.labels.tolist(), part.lines.tolist()) == (["c", "a"], [0, 0], [4, 2])
+    assert part.classes == ["x", "y"]
+
+
+def corpus_folder(tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(f"line {n}" for n in range(60)))
+    (tmp_path / "b.md").write_text("# Title\n\nOne paragraph.\r\n\nAnother.\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.jsonl").write_text('{"id": 1, "text": "json"}\n{"id": 2, "text": " "}\n')
+    (tmp_path / "sub" / "d.png").write_text("not taken")
+    (tmp_path / ".hidden.txt").write_text("not taken")
+    return tmp_path
+
+
+def test_a_folder_becomes_documents_in_a_fixed_order_as_often_as_asked(tmp_path):
+    corpus = Corpus(corpus_folder(tmp_path))
+    texts = list(corpus.texts())
+    assert len(texts) == 62
+    assert texts[:2] == ["line 0", "line 1"]
+    assert texts[60:] == ["# Title\n\nOne paragraph.\n\nAnother.", "json"]
+    assert list(corpus.texts()) == texts
+    assert next(iter(corpus)).source.endswith("a.txt")
+
+
+def test_the_survey_counts_and_echoes_what_was_decided(tmp_path):
+    report = Corpus(corpus_folder(tmp_path)).survey()
+    assert (report.files, report.documents, report.quarantined, report.rejected) == (3, 62, 1, 0)
+    assert [shape.note for shape in report.shapes] == [
+        "one document a line",
+        "the whole file is one document",
+        "JSON, fields id, text",
+    ]
+
+
+def test_lines_or_whole_files_can_be_asked_for(tmp_path):
+    corpus_folder(tmp_path)
+    assert len(list(Corpus(tmp_path / "a.txt", lines=False))) == 1
+    assert len(list(Corpus(tmp_path / "b.md", lines=True))) == 3
+
+
+def test_a_long_file_is_passed_on_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("headstart.data.files.LONGEST_DOCUMENT", 100)
+    text = "\n\n".join(f"paragraph number {n}" for n in range(30))
+    (tmp_path / "book.txt").write_text(text)
+    documents = list(Corpus(tmp_path, lines=False))
+    assert len(documents) > 3
+    assert "".join(d.text for d in documents).replace("\n", "") == text.replace("\n", "")
+    assert documents[1].line == 1 + sum(d.text.count("\n") + 2 for d in documents[:1])
+
+
+def test_documents_left_out_keep_the_numbers_of_the_others(tmp_path):
+    corpus = Corpus(corpus_folder(tmp_path)).without([0, 61])
+    assert len(list(corpus)) == 60
+    assert next(iter(corpus)).text == "line 1"
+    assert len(list(corpus.numbered())) == 62
+    assert len(list(corpus.without([1]))) == 59
+
+
+def test_a_file_that_cannot_be_read_stops_the_corpus_or_is_skipped(tmp_path):
+    corpus_folder(tmp_path)
+    (tmp_path / "z.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match="byte 0xe9 at offset 3 is not UTF-8"):
+        list(Corpus(tmp_path))
+    skipping = Corpus(tmp_path, bad_rows="skip")
+    assert len(list(skipping)) == 62
+    assert skipping.survey().rejected == 1
+
+
+def test_paths_that_hold_nothing_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere does not exist\. Check the path"):
+        Corpus(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no data file under"):
+        Corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "options", "rows", "classes", "columns"),
+    [
+        ("imdb", "test.parquet", {}, 5000, 2, ("text", "label")),
+        ("ag_news", "train_5k.csv.gz", {}, 4999, 4, ("column_1", "column_2")),
+        ("ag_news", "test.csv.gz", {"text": "column_2+column_3"}, 7600, 4, (None, "column_1")),
+        ("banking77", "train.csv.gz", {}, 10003, 77, ("text", "category")),
+        ("sms_spam", "SMSSpamCollection.gz", {}, 5574, 2, ("column_2", "column_1")),
+        ("chnsenticorp", "train.tsv.gz", {}, 9600, 2, ("text_a", "label")),
+        ("fewclue_eprstmt", "test_public.json", {}, 610, 2, ("sentence", "label")),
+        ("thucnews_titles", "dev.txt.gz", {}, 10000, 10, ("column_1", "column_2")),
+    ],
+)
+def test_public_data_sets_are_read_in_full_without_being_told_how(
+    name, file, options, rows, classes, columns
+):
+    loaded = load_labelled(data_dir(name) / file, **options)
+    assert (len(loaded), loaded.quarantined, len(loaded.classes)) == (rows, 0, classes)
+    assert loaded.text_column == (columns[0] or options["text"])
+    assert loaded.label_column == columns[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "documents"),
+    [
+        ("ag_news", "unlabelled.txt.gz", 9307),
+        ("fewclue_eprstmt", "unlabeled.json.gz", 19565),
+        ("imdb", "unsupervised.parquet", 20000),
+        ("chinese_poetry", "songci_validation.jsonl.gz", 1000),
+    ],
+)
+def test_public_corpora_are_read_in_full(name, file, documents):
+    report = Corpus(data_dir(name) / file).survey()
+    assert (report.documents, report.quarantined, report.rejected) == (documents, 0, 0)
