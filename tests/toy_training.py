@@ -54,7 +54,9 @@ class NextToken:
 
     name = "next token"
 
-    def prepare(self, sequences: Sequences, rng: np.random.Generator) -> Batch:
+    def prepare(
+        self, sequences: Sequences, rng: np.random.Generator, progress: float = 0.0
+    ) -> Batch:
         tokens = torch.from_numpy(sequences.tokens.astype(np.int64))
         hidden = torch.from_numpy(rng.random(len(tokens)) < 0.1)
         count = len(tokens)

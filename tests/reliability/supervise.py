@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,14 +25,15 @@ from headstart.train.log import TIMES
 from toy_training import NextToken, Sequence, ToyLoss, make_learner, settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+DEAF = 98  # exit code of a child that was interrupted while the trainer was not running
 BAD = frozenset({41, 42, 43, 44, 45, 46, 100, 101})
 
 
 class Poisoned(NextToken):
     """Three steps in a row of this run are not finite, so that it goes back once."""
 
-    def prepare(self, sequences, rng):
-        batch = super().prepare(sequences, rng)
+    def prepare(self, sequences, rng, progress=0.0):
+        batch = super().prepare(sequences, rng, progress)
         batch.targets["bad"] = torch.tensor(bool(sequences.fields["bad"].any()))
         return batch
 
@@ -100,6 +102,10 @@ def start(folder: Path) -> int:
         code = 99
         try:
             code = train(folder)
+        except KeyboardInterrupt:
+            code = DEAF
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return child
@@ -132,9 +138,10 @@ def send(child: int, folder: Path, rng: random.Random) -> tuple[int, str]:
         os.kill(child, rng.choice(SIGNALS))
         time.sleep(rng.random() * 0.004)
     code = wait(child)
-    if code in (0, *(-int(number) for number in SIGNALS)):
+    if code in (0, DEAF, *(-int(number) for number in SIGNALS)):
         return code, ""  # it was over, or did not listen yet or any more
-    message = (folder / "message").read_text()
+    said_in = folder / "message"
+    message = said_in.read_text() if said_in.exists() else ""
     after = existing(folder)
     said = "nothing was done yet" in message or (
         f"everything is saved in {folder}. Give the same command again to go on" in message
@@ -165,7 +172,7 @@ def main(folder: Path, seed: int, how: str, times: int) -> dict[str, object]:
             child = start(here)
             time.sleep(rng.random() * length * 0.6)
             code, problem = disturb(child, here, rng)
-            landed += code != 0
+            landed += code in (130, -signal.SIGKILL)
             problems += [problem] if problem else []
         assert wait(start(here)) == 0
         found = final(here)

@@ -47,3 +47,19 @@ def test_what_goes_wrong_in_the_thread_comes_out_where_the_batch_is_asked_for():
     with pytest.raises(ValueError, match=r"^row 3$"):
         list(made.micros(3))
     made.close()
+
+
+def test_the_objective_hears_how_much_of_the_run_is_done():
+    heard = []
+
+    class Listening(NextToken):
+        def prepare(self, sequences, rng, progress=0.0):
+            heard.append(progress)
+            return super().prepare(sequences, rng, progress)
+
+    made = Feeder(Sequence(), Listening(), seed=0, accumulate=1, ahead=False)
+    list(made.micros(1))
+    made.total = 4
+    for position in (0, 1, 3, 9):  # returns can push the position past the total
+        list(made.micros(position))
+    assert heard == [0.0, 0.125, 0.375, 0.875, 1.0]

@@ -78,8 +78,8 @@ def test_the_same_command_twice_gives_the_same_bits_with_a_folder_or_without(tmp
 
 def test_the_toy_is_learned_and_shuffled_labels_are_not():
     class Shuffled(NextToken):
-        def prepare(self, sequences, rng):
-            batch = super().prepare(sequences, rng)
+        def prepare(self, sequences, rng, progress=0.0):
+            batch = super().prepare(sequences, rng, progress)
             labels = batch.targets["labels"]
             batch.targets["labels"] = labels[torch.from_numpy(rng.permutation(len(labels)))]
             return batch
@@ -105,8 +105,8 @@ def test_accumulated_batches_are_one_large_batch():
             return Sequences(*arrays, fields)
 
     class OwnLabels(NextToken):
-        def prepare(self, sequences, rng):
-            batch = super().prepare(sequences, rng)
+        def prepare(self, sequences, rng, progress=0.0):
+            batch = super().prepare(sequences, rng, progress)
             tokens = torch.from_numpy(sequences.tokens.astype(np.int64))
             batch.inputs["tokens"], batch.targets["labels"] = tokens, (tokens * 3 + 1) % 16
             return batch
@@ -158,8 +158,8 @@ class Poisoned(NextToken):
     def __init__(self, how: str):
         self.how = how
 
-    def prepare(self, sequences, rng):
-        batch = super().prepare(sequences, rng)
+    def prepare(self, sequences, rng, progress=0.0):
+        batch = super().prepare(sequences, rng, progress)
         batch.targets["bad"] = torch.tensor(bool(sequences.fields["bad"].any()))
         return batch
 

@@ -16,6 +16,7 @@ import torch
 
 from headstart.batch import Batch
 from headstart.train.learner import Source, Trainable
+from headstart.train.schedule import step_progress
 
 _MASKS, _DROPOUT = 1, 2
 
@@ -44,15 +45,19 @@ def dropout_seed(seed: int, position: int, micro: int) -> int:
 
 
 class Feeder:
-    """Prepares the micro-batches of a position."""
+    """Prepares the micro-batches of a position.
+
+    total: steps of the run, for objectives that change on the way; 0 while it is not known.
+    """
 
     def __init__(
         self, source: Source, objective: Trainable, *, seed: int, accumulate: int, ahead: bool
     ):
         self.source, self.objective = source, objective
         self.seed, self.accumulate = seed, accumulate
+        self.total = 0
         self._pool = ThreadPoolExecutor(1, "headstart-feed") if ahead else None
-        self._next: tuple[tuple[int, int], Future[Micro]] | None = None
+        self._next: tuple[tuple[int, int, int], Future[Micro]] | None = None
 
     def micros(self, position: int) -> Iterator[Micro]:
         """The micro-batches of one position, in order."""
@@ -61,9 +66,11 @@ class Feeder:
             yield self._get(position, micro, following)
 
     def prepare(self, position: int, micro: int) -> Micro:
-        """One micro-batch: a pure function of the arguments."""
+        """One micro-batch: a pure function of the arguments and of `total`."""
         sequences = self.source.batch(position * self.accumulate + micro)
-        batch = self.objective.prepare(sequences, mask_rng(self.seed, position, micro))
+        progress = min(1.0, step_progress(position, self.total)) if self.total else 0.0
+        rng = mask_rng(self.seed, position, micro)
+        batch = self.objective.prepare(sequences, rng, progress)
         return Micro(batch, sequences.index, int(sequences.lengths.sum()))
 
     def close(self) -> None:
@@ -76,11 +83,11 @@ class Feeder:
         if self._pool is None:
             return self.prepare(position, micro)
         waiting, self._next = self._next, None
-        if waiting is not None and waiting[0] == (position, micro):
+        if waiting is not None and waiting[0] == (position, micro, self.total):
             found = waiting[1].result()
         else:
             found = self.prepare(position, micro)
-        self._next = (following, self._pool.submit(self.prepare, *following))
+        self._next = ((*following, self.total), self._pool.submit(self.prepare, *following))
         return found
 
 

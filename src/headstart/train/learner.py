@@ -60,8 +60,13 @@ class Trainable(Protocol):
         """The objective's name."""
         ...
 
-    def prepare(self, sequences: Sequences, rng: np.random.Generator) -> Batch:
-        """The tensors of one micro-batch: a pure function of both arguments."""
+    def prepare(
+        self, sequences: Sequences, rng: np.random.Generator, progress: float = 0.0
+    ) -> Batch:
+        """The tensors of one micro-batch: a pure function of the arguments.
+
+        progress: share of the run that is done.
+        """
         ...
 
     # An objective may ask for a narrower type of model than nn.Module; the trainer does not care.

@@ -93,16 +93,21 @@ def computing(precision: Precision) -> Iterator[None]:
         if precision.deterministic:
             if precision.device.type == "cuda":
                 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            _set_deterministic(True, warn_only=True)
             # Without this every new tensor would be written twice.
             determinism.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         yield
     finally:
-        torch.use_deterministic_algorithms(exact, warn_only=warn_only)
+        _set_deterministic(exact, warn_only=warn_only)
         determinism.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.set_rng_state(rng)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+
+def _set_deterministic(on: bool, *, warn_only: bool) -> None:
+    """As torch.use_deterministic_algorithms, which would import the compiler: two seconds."""
+    torch._C._set_deterministic_algorithms(on, warn_only=warn_only)
 
 
 def fingerprint(precision: Precision) -> dict[str, str]:

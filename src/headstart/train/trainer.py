@@ -134,8 +134,8 @@ class Trainer:
         assert not self._used, "a Trainer trains once; make another one to go on"
         self._used = True
         with ExitStack() as stack:
-            stack.enter_context(computing(self.precision))
             self._signals = stack.enter_context(Signals())
+            stack.enter_context(computing(self.precision))
             self._open(stack)
             self.learner.train()
             try:
@@ -227,6 +227,7 @@ class Trainer:
         return state
 
     def _loop(self) -> Iterator[StepRecord]:
+        self._gradients.feeder.total = self.state.plan.total
         self._between_steps()
         while not self.state.stopped:
             record = self._step()
