@@ -7,13 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
-from headstart.config import MachineSettings, ModelSettings, PretrainSettings
+from headstart.config import (
+    DataSettings,
+    MachineSettings,
+    ModelSettings,
+    PretrainSettings,
+    TransferSettings,
+)
 from headstart.data.latent import document_frequency, importance, token_vectors
 from headstart.data.store import TokenStore
-from headstart.data.text import special_ids, word_starts
-from headstart.errors import InputError
+from headstart.evaluate.transfer_settings import TransferSettings as HowToTransfer
 from headstart.families import Model, find
 from headstart.objectives import (
     BagOfWords,
@@ -29,23 +33,6 @@ from headstart.objectives import (
 from headstart.train import TrainSettings
 
 LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
-
-
-def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
-    """What objectives and tasks must know of a tokenizer. Raises InputError without padding."""
-    ids = special_ids(tokenizer)
-    named = {role: i for role, i in vars(ids).items() if i is not None}
-    pad = ids.pad if ids.pad is not None else 0
-    causal = ids.mask is None and ids.cls == ids.sep  # GPT: one token ends texts, none begins them
-    return Vocabulary(
-        size=tokenizer.get_vocab_size(),
-        pad=pad,
-        cls=None if causal else ids.cls,
-        sep=ids.sep,
-        mask=ids.mask,
-        special=tuple(sorted(set(named.values()))),
-        word_starts=word_starts(tokenizer),
-    )
 
 
 def window_length(max_length: int, vocabulary: Vocabulary, *, pairs: bool = False) -> int:
@@ -144,6 +131,25 @@ def train_settings(settings: PretrainSettings) -> TrainSettings:
     return on_machine(made, settings.machine)
 
 
+def transfer_settings(
+    chosen: TransferSettings, data: DataSettings, machine: MachineSettings
+) -> HowToTransfer:
+    """What a transfer is told."""
+    return HowToTransfer(
+        lr=chosen.lr,
+        epochs=float(chosen.epochs),
+        tokens_per_batch=chosen.tokens_per_batch,
+        layer_decay=chosen.layer_decay,
+        unfreeze=chosen.unfreeze,
+        top_layers=chosen.layers,
+        rank=chosen.rank,
+        max_length=data.max_length,
+        precision=machine.precision,
+        device=machine.device,
+        threads=machine.threads or 0,
+    )
+
+
 def on_machine(settings: TrainSettings, machine: MachineSettings) -> TrainSettings:
     """The same training on the chosen device, precision and threads."""
     return replace(
@@ -152,9 +158,3 @@ def on_machine(settings: TrainSettings, machine: MachineSettings) -> TrainSettin
         precision=machine.precision,
         threads=machine.threads or 0,
     )
-
-
-def demand_texts(count: int, least: int, what: str) -> None:
-    """Raise InputError if there are too few texts for what is wanted."""
-    if count < least:
-        raise InputError(f"{what} has {count} usable texts, but at least {least} are needed")

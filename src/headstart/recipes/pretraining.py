@@ -33,11 +33,11 @@ from headstart.recipes.building import (
     start_from_corpus,
     token_importance,
     train_settings,
-    vocabulary_of,
     window_length,
 )
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
+from headstart.tasks import vocabulary_of
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
 from headstart.words import say
 

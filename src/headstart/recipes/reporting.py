@@ -1,0 +1,355 @@
+"""`headstart report`: whether pretraining pays for a task, with every control beside it.
+
+Labels are read and split, leaks between corpus, training and test rows are taken out, a network is
+pretrained on the corpus (or taken from a run), and all arms are run in the time that is left. The
+same call again goes on with what is done.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from sklearn.preprocessing import normalize
+
+from headstart.budget import Budget
+from headstart.config import PretrainSettings, ReportSettings
+from headstart.data.dataset import Corpus, Labelled, load_labelled
+from headstart.data.leaks import LeakReport, find_leaks
+from headstart.data.store import TokenStore
+from headstart.data.text import encode, load_tokenizer
+from headstart.errors import InputError
+from headstart.evaluate.baselines import LsaFeatures, TextFeatures, TfidfFeatures
+from headstart.evaluate.features import FeatureCache
+from headstart.evaluate.metrics import default_metric
+from headstart.evaluate.transfer import Method, Start, feature_cache
+from headstart.events import Events
+from headstart.families import build_model, load_model, resolve
+from headstart.recipes.building import on_machine, transfer_settings
+from headstart.recipes.pretraining import default_folder, pretrain
+from headstart.recipes.report_result import ReportResult
+from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
+from headstart.report.cells import Arm, ScoreTable
+from headstart.report.render import write_report
+from headstart.report.report import DataSummary, Facts, Leaks, build_report
+from headstart.settings_file import to_yaml
+from headstart.tasks import stratified, tokenized, vocabulary_of
+from headstart.train import RunFolder, TrainSettings
+from headstart.train.disk import write_atomically
+from headstart.train.precision import choose_precision
+from headstart.train.run import machine, versions
+from headstart.words import say
+
+TEST_SHARE = 0.2
+MOST_CORPUS_TEXTS = 100_000  # that the bag-of-words controls are fitted on
+
+MAJORITY = Arm("majority", "control", "Majority class", "多数类")
+TFIDF = Arm("tfidf", "control", "TF-IDF + linear", "TF-IDF + 线性")
+LSA = Arm("lsa", "control", "LSA of the corpus + linear", "语料 LSA + 线性")
+OWN_PROBE = Arm("own-probe", "own", "Own pretrained, frozen", "自预训练，冻结")
+OWN_WORDS = Arm(
+    "own-probe+lsa", "own", "Own pretrained, frozen, beside LSA", "自预训练，冻结，并用 LSA"
+)
+SCRATCH = Arm("scratch", "scratch", "From scratch, tuned", "从零训练，已调参")
+FULL = Arm("own-full", "own", "Own pretrained, all weights", "自预训练，全部微调")
+LORA = Arm("own-lora", "own", "Own pretrained, LoRA", "自预训练，LoRA")
+PARTIAL = Arm("own-partial", "own", "Own pretrained, top layers", "自预训练，微调顶层")
+PUBLIC_PROBE = Arm("public-probe", "public", "Public checkpoint, frozen", "公开模型，冻结")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The labelled rows of both sides. spared: training rows left out because the test has them."""
+
+    train: Labelled
+    test: Labelled
+    leaks: LeakReport
+    corpus: Corpus | None
+
+
+def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) -> ReportResult:
+    """Run or continue the report on one labelled file."""
+    begin = time.monotonic()
+    folder = RunFolder(Path(settings.out or default_folder("report", data))).create()
+    folder.write_settings(to_yaml(settings))
+    spent = _spent(folder)
+    deadline = begin + settings.budget.amount - spent
+    task = read_task(data, settings, events)
+    run = _pretrained(settings, task, folder, events)
+    metric = default_metric(task.test.labels, kind=task.train.kind)
+    race = Race(
+        table=ScoreTable.open(folder.path / "cells.jsonl"),
+        labels=task.train.labels,
+        gold=task.test.labels,
+        kind=task.train.kind,
+        metric=metric,
+        counts=settings.counts(len(task.train)),
+        seeds=range(settings.seed, settings.seed + settings.seeds),
+        deadline=deadline,
+        progress=lambda done, total, what: events.progress("arms", done, total, what),
+        note=events.note,
+    )
+    contestants = enter(task, run.model, settings, events)
+    try:
+        run_arms(contestants, race)
+    finally:
+        spent += time.monotonic() - begin
+        _remember(folder, spent)
+    facts = Facts(
+        task=Path(task.train.source).stem,
+        metric=metric,
+        data=_summary(task, run),
+        leaks=_leaks(task.leaks),
+        pretrain_seconds=run.seconds,
+        budget_seconds=settings.budget.amount,
+        spent_seconds=spent,
+        command=_command(data, settings),
+        cell_command=_command(data, settings) + " --only {arm} --labels {labels} --seed {seed}",
+        environment=_environment(settings),
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+    )
+    made = build_report(race.table, [one.arm for one in contestants], facts)
+    write_report(made, folder.path)
+    return ReportResult(made, folder.path)
+
+
+def read_task(data: Sequence[Path], settings: ReportSettings, events: Events) -> Task:
+    """Labelled rows, split unless there is a test file, and what leaks between the files.
+
+    Training rows that stand in the test file are left out of training, corpus documents out of the
+    corpus.
+    """
+    if len(data) != 1:
+        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    chosen = settings.data
+    train = load_labelled(
+        data[0],
+        text=chosen.text,
+        label=chosen.label,
+        kind=chosen.kind,
+        encoding=chosen.encoding,
+        bad_rows="skip",
+    )
+    events.note(train.note)
+    if settings.test is None:
+        inside, outside = stratified(train.labels, TEST_SHARE, seed=settings.seed)
+        train, test = train.take(inside), train.take(outside)
+        events.note(say("test_split", rows=len(test)))
+    else:
+        test = load_labelled(
+            settings.test,
+            text=train.text_column,
+            label=train.label_column,
+            kind=train.kind,
+            classes=train.classes or None,
+            encoding=chosen.encoding,
+            bad_rows="skip",
+        )
+        events.note(test.note)
+    corpus = None
+    if settings.corpus:
+        corpus = Corpus(settings.corpus, encoding=chosen.encoding, bad_rows="skip")
+    leaks = find_leaks(corpus, test=test.texts, train=train.texts)
+    events.note(str(leaks))
+    if leaks.train_drop:
+        kept = np.setdiff1d(np.arange(len(train)), np.fromiter(leaks.train_drop, np.int64))
+        train = train.take(kept)
+    return Task(train, test, leaks, None if corpus is None else corpus.without(leaks.drop))
+
+
+@dataclass(frozen=True)
+class Run:
+    """The pretrained model of a report, and what it cost."""
+
+    model: Path
+    seconds: float
+    documents: int
+    tokens: int
+
+
+def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events: Events) -> Run:
+    """Pretrain on the corpus, or take the run that was given."""
+    if settings.start is not None:
+        return Run(resolve(settings.start), 0.0, 0, 0)
+    if not settings.corpus:
+        raise InputError(
+            "nothing to pretrain on: give unlabelled text with --corpus, or a run with --from"
+        )
+    inner = PretrainSettings(
+        data=settings.data.model_copy(
+            update={"paths": settings.corpus, "text": None, "label": None}
+        ),
+        model=settings.model,
+        objective=settings.objective,
+        optimizer=settings.optimizer,
+        schedule=settings.schedule,
+        budget=Budget(settings.budget.amount * settings.pretrain_share, "seconds"),
+        machine=settings.machine,
+        seed=settings.seed,
+        out=str(folder.path / "pretrained"),
+    )
+    place, done = RunFolder(folder.path / "pretrained"), folder.path / "pretrained.json"
+    if not (done.exists() and place.model.exists()):
+        made = pretrain(
+            [Path(path) for path in settings.corpus],
+            settings=inner,
+            events=events,
+            away=task.test.texts,
+        )
+        tokens = TokenStore.open(place.path / "tokens")
+        facts = {"seconds": made.seconds, "documents": len(tokens), "tokens": len(tokens.tokens)}
+        write_atomically(done, json.dumps(facts).encode())
+    facts = json.loads(done.read_text("utf-8"))
+    return Run(place.model, facts["seconds"], facts["documents"], facts["tokens"])
+
+
+def enter(task: Task, model: Path, settings: ReportSettings, events: Events) -> list[Contestant]:
+    """All arms of the report, their shared features made."""
+    train, test, kind = task.train, task.test, task.train.kind
+    arms: list[Contestant] = [Majority(MAJORITY, len(test), kind)]
+    unlabelled = list(train.texts)
+    if task.corpus is not None:
+        unlabelled += islice(task.corpus.texts(), MOST_CORPUS_TEXTS)
+    events.progress("features", 0, 4)
+    words = {}
+    makers: list[tuple[Arm, Callable[[list[str]], TextFeatures]]] = [
+        (TFIDF, TfidfFeatures),
+        (LSA, LsaFeatures),
+    ]
+    for number, (arm, maker) in enumerate(makers, 1):
+        start = time.perf_counter()
+        maps = maker(unlabelled)
+        words[arm.name] = maps.transform(train.texts), maps.transform(test.texts)
+        seconds = time.perf_counter() - start
+        arms.append(Linear(arm, *words[arm.name], kind, shared_s=seconds))
+        events.progress("features", number, 4)
+    own = pretrained_start(model)
+    frozen = frozen_features(own, train, test, settings)
+    arms.append(Linear(OWN_PROBE, frozen.train, frozen.test, kind, shared_s=frozen.seconds))
+    beside = [
+        np.hstack(pair) for pair in zip((frozen.train, frozen.test), words[LSA.name], strict=True)
+    ]
+    arms.append(Linear(OWN_WORDS, beside[0], beside[1], kind, shared_s=frozen.seconds))
+    arms += _trained(own, frozen.cache, task, settings)
+    events.progress("features", 3, 4)
+    if settings.public is not None:
+        public = pretrained_start(resolve(settings.public))
+        frozen = frozen_features(public, train, test, settings)
+        arms.append(Linear(PUBLIC_PROBE, frozen.train, frozen.test, kind, shared_s=frozen.seconds))
+    events.progress("features", 4, 4)
+    return arms
+
+
+def pretrained_start(folder: Path) -> Start:
+    """What transfers start from: a model folder with its tokenizer."""
+    loaded, tokenizer = load_model(folder), load_tokenizer(folder)
+    vocabulary = vocabulary_of(tokenizer)
+    return Start(loaded.model, vocabulary, loaded.heads, tokenizer=tokenizer, name=str(folder))
+
+
+def _trained(
+    own: Start, cache: FeatureCache, task: Task, settings: ReportSettings
+) -> list[Transfer]:
+    """The arms that train the network: the pretrained one, and its twin from scratch."""
+    assert own.tokenizer is not None, "a pretrained start comes with its tokenizer"
+    train = tokenized(task.train, own.tokenizer)
+    test = encode(own.tokenizer, task.test.texts)
+    model = own.model
+    twin = build_model(model.config, family=model.family, style=model.style, seed=settings.seed)
+    scratch = Start(twin, own.vocabulary, pretrained=False, tokenizer=own.tokenizer)
+    how = transfer_settings(settings.transfer, settings.data, settings.machine)
+    arms = [Transfer(SCRATCH, scratch, train, test, "full", how)]
+    methods: list[tuple[Method, Arm, int]] = [
+        ("full", FULL, 1),
+        ("lora", LORA, 2),
+        ("partial", PARTIAL, 2),
+    ]
+    for method, arm, wave in methods:
+        if settings.transfer.method in ("auto", method):
+            arms.append(Transfer(arm, own, train, test, method, how, cache, wave=wave))
+    return arms
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Features of a frozen model, each row of length 1, and the seconds that making them took."""
+
+    train: np.ndarray
+    test: np.ndarray
+    seconds: float
+    cache: FeatureCache
+
+
+def frozen_features(
+    own: Start, train: Labelled, test: Labelled, settings: ReportSettings
+) -> Frozen:
+    """Pooled states, centred and scaled by the training file's texts (not its labels)."""
+    start = time.perf_counter()
+    assert own.tokenizer is not None, "a pretrained start comes with its tokenizer"
+    how = transfer_settings(settings.transfer, settings.data, settings.machine)
+    cache = feature_cache(own, how)
+    mine, theirs = (cache.of(encode(own.tokenizer, rows.texts)) for rows in (train, test))
+    centre, spread = mine.mean(0), mine.std(0) + 1e-6
+    scaled = [normalize((rows - centre) / spread) for rows in (mine, theirs)]
+    return Frozen(scaled[0], scaled[1], time.perf_counter() - start, cache)
+
+
+def _summary(task: Task, run: Run) -> DataSummary:
+    train = task.train
+    counts: dict[str, int] = {}
+    if train.kind == "classes":
+        rows = np.bincount(train.labels, minlength=len(train.classes)).tolist()
+        counts = dict(zip(train.classes, rows, strict=True))
+    return DataSummary(
+        train_source=Path(train.source).name,
+        rows_read=train.rows or len(train),
+        quarantined=train.quarantined,
+        rejected=0,
+        train_rows=len(train),
+        test_rows=len(task.test),
+        classes=counts,
+        corpus_documents=run.documents,
+        corpus_tokens=run.tokens,
+    )
+
+
+def _leaks(found: LeakReport) -> Leaks:
+    exact = found.corpus.get("exact", 0)
+    return Leaks(
+        exact=exact,
+        near=sum(found.corpus.values()) - exact,
+        train_test=len(found.train_drop),
+        removed=len(found.drop),
+    )
+
+
+def _command(data: Sequence[Path], settings: ReportSettings) -> str:
+    """The command, with file names but without folders of this machine."""
+    words = ["headstart", "report", *(path.name for path in data)]
+    for flag, names in (("--corpus", settings.corpus), ("--test", [settings.test])):
+        for name in names:
+            words += [flag, Path(name).name] if name else []
+    words += ["--budget", str(settings.budget), "--seeds", str(settings.seeds)]
+    return shlex.join(words)
+
+
+def _environment(settings: ReportSettings) -> dict[str, str]:
+    training = on_machine(TrainSettings(), settings.machine)
+    return versions() | machine(choose_precision(training))
+
+
+def _spent(folder: RunFolder) -> float:
+    """Seconds that earlier calls on this folder used."""
+    place = folder.path / "spent.json"
+    return float(json.loads(place.read_text("utf-8"))["seconds"]) if place.exists() else 0.0
+
+
+def _remember(folder: RunFolder, seconds: float) -> None:
+    write_atomically(folder.path / "spent.json", json.dumps({"seconds": seconds}).encode())
