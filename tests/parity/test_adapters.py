@@ -126,6 +126,45 @@ def test_unlike_projections_become_one_block_form_that_saves_and_loads_again(tmp
     assert_close(stock_outputs(again, ragged(), pad=1), stock_outputs(theirs, ragged(), pad=1))
 
 
+def test_unlike_ranks_and_alphas_of_the_projections_load_with_equal_scores(tmp_path):
+    base = save_base("bert", tmp_path / "base")
+    config = peft.LoraConfig(
+        task_type="SEQ_CLS",
+        r=4,
+        lora_alpha=8,
+        target_modules=["query", "key", "value"],
+        rank_pattern={"query": 2},
+        alpha_pattern={"value": 20, "layer.1.attention.self.key": 3},
+    )
+    theirs = peft.get_peft_model(base, config)
+    learn(theirs, "lora_", "modules_to_save")
+    theirs.eval().save_pretrained(tmp_path / "adapter")
+    loaded = load_model(tmp_path / "base")
+    loaded.heads.update(load_adapter(loaded.model, tmp_path / "adapter", heads=loaded.heads))
+    assert_close(outputs(loaded, "sequence", ragged()), stock_outputs(theirs, ragged()))
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alpha_pattern": {"(a+)+$": 1}}))
+    with pytest.raises(CheckpointError) as caught:
+        load_adapter(load_model(tmp_path / "base").model, tmp_path / "adapter")
+    assert str(caught.value) == (
+        f"{path}: alpha_pattern '(a+)+$' is a regular expression; headstart reads names of "
+        "modules only"
+    )
+
+
+def test_equal_projections_with_unlike_alphas_stay_one_adapter(tmp_path):
+    base = save_base("bert", tmp_path / "base")
+    ours = adapted(load_model(tmp_path / "base"))
+    save_adapter(ours.model, ours.heads, tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alpha_pattern": {"key": 30}}))
+    theirs = peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
+    loaded = load_model(tmp_path / "base")
+    loaded.heads.update(load_adapter(loaded.model, tmp_path / "adapter", heads=loaded.heads))
+    assert loaded.model.stack.blocks[0].attention.qkv.rank == 3
+    assert_close(outputs(loaded, "sequence", ragged()), stock_outputs(theirs, ragged()))
+
+
 def test_a_swapped_adapter_shows_in_the_scores(tmp_path):
     base = save_base("bert", tmp_path / "base")
     ours = adapted(load_model(tmp_path / "base"))

@@ -10,6 +10,7 @@ Legend: r rank.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -180,6 +181,11 @@ def _part(
     alpha = config.number("lora_alpha", 8.0, low=0, high=1e6)
     patterns = config.inner("alpha_pattern")
     for key in patterns.values if patterns else ():
+        if not re.fullmatch(r"[\w.]+", key):  # a pattern from a file is not run
+            raise CheckpointError(
+                f"{config.source}: alpha_pattern '{key}' is a regular expression; headstart reads "
+                "names of modules only"
+            )
         if patterns is not None and (name == key or name.endswith("." + key)):
             alpha = patterns.number(key, low=0, high=1e6)
     rank = down.shape[0] if down.dim() == 2 else 0
