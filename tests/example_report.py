@@ -1,9 +1,9 @@
 """A finished report on a planted world, for the tests of what is shown."""
 
 import numpy as np
-from planted_worlds import ARMS, as_table, plant, sample, standard_error
 
 from headstart.report.report import DataSummary, Facts, Leaks, Report, build_report
+from planted_worlds import ARMS, as_table, plant, sample, standard_error
 
 FACTS = Facts(
     task="contract clauses <type>",

@@ -171,6 +171,7 @@ def test_imdb_controls_reach_their_reference_scores():
                 scores.append((head.predict(test) == labels["test"]).mean())
             seconds = time.perf_counter() - start
             print(
-                f"{features.name:6} {count:6}  {100 * np.mean(scores):6.1f}  {100 * np.std(scores, ddof=1):5.1f}  {seconds:6.1f}"
+                f"{features.name:6} {count:6}  {100 * np.mean(scores):6.1f}  "
+                f"{100 * np.std(scores, ddof=1):5.1f}  {seconds:6.1f}"
             )
             assert np.mean(scores) > floors[features.name, count]

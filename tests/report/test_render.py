@@ -4,13 +4,13 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import StringIO
 
 import numpy as np
 import pytest
-from example_report import FACTS, example
-from planted_worlds import ARMS
 from rich.console import Console
 
+from example_report import FACTS, example
 from headstart.evaluate.statistics import Interval
 from headstart.report import sentences, words
 from headstart.report.cells import Cell, ScoreTable
@@ -24,6 +24,7 @@ from headstart.report.render import (
 )
 from headstart.report.report import build_report
 from headstart.report.verdict import Verdict
+from planted_worlds import ARMS
 
 KINDS = ("cross", "plus", "minus", "none")
 
@@ -31,7 +32,7 @@ KINDS = ("cross", "plus", "minus", "none")
 class Page(HTMLParser):
     """Checks that elements nest and collects attributes, table headers and visible text."""
 
-    VOID = {"meta", "br", "line", "path", "circle", "rect", "link", "img"}
+    VOID = frozenset({"meta", "br", "line", "path", "circle", "rect", "link", "img"})
 
     def __init__(self, text):
         super().__init__()
@@ -132,7 +133,8 @@ def test_the_sentence_of_a_crossover_has_interval_loser_and_price():
     said = summary_sentences(example("cross"), lang="en")
     assert re.fullmatch(
         r"Pretraining pays below about \d+ labels \(90% interval \d+–[\d,]+\); with 3,200 labels "
-        r"(LSA|TF-IDF) \+ linear is [\d.]+ points better and [\d,]+ times cheaper \(pretraining counted\)\.",
+        r"(LSA|TF-IDF) \+ linear is [\d.]+ points better "
+        r"and [\d,]+ times cheaper \(pretraining counted\)\.",
         said["evidence"],
     )
     assert said["next"].startswith("Use “")
@@ -172,7 +174,7 @@ def test_an_open_crossover_promises_no_number_of_labels():
 @pytest.mark.parametrize("lang", words.LANGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_terminal_summary_fits_and_has_every_arm(kind, lang):
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=100, record=True, file=StringIO())
     console.print(terminal_summary(example(kind), lang=lang))
     text = console.export_text()
     for arm in ARMS:
@@ -199,7 +201,7 @@ def test_a_report_without_results_or_with_one_seed_still_renders(lang):
     empty = build_report(ScoreTable(), ARMS, FACTS)
     assert empty.verdict.kind == "cannot tell"
     Page(render_html(empty, lang=lang))
-    Console(file=open("/dev/null", "w")).print(terminal_summary(empty, lang=lang))  # noqa: SIM115, PTH123
+    Console(file=StringIO()).print(terminal_summary(empty, lang=lang))
     single = [cell for cell in example().cells if cell.seed == 0 and cell.labels == 50]
     report = build_report(ScoreTable(single), ARMS, FACTS)
     Page(render_html(report, lang=lang))

@@ -121,7 +121,7 @@ def run(kind: str, trials: int, *, seed: int) -> Tally:
 @pytest.mark.parametrize("kind", list(RIGHT))
 def test_the_verdict_is_right_in_planted_worlds(kind):
     tally = run(kind, 200, seed=11)
-    assert np.mean(tally.right) >= 0.93, tally.kinds  # .95 less what 200 trials scatter
+    assert np.mean(tally.right) >= 0.92, tally.kinds  # .95 less two sd of 200 trials
 
 
 def test_intervals_of_difference_crossover_and_equivalence_cover_the_truth():
@@ -223,10 +223,12 @@ def test_an_open_question_names_seeds_that_would_settle_it():
 
 def test_a_task_that_nothing_has_learned_asks_for_labels():
     rng = np.random.default_rng(0)
-    cells = [
-        Cell(arm.name, n, seed, 0.5 if arm.name == "majority" else 0.49 + 0.004 * rng.standard_normal(), 1.0)
-        for arm in ARMS for n in (8, 16) for seed in range(5)
-    ]  # fmt: skip
+
+    def score(arm):
+        return 0.5 if arm.name == "majority" else 0.49 + 0.004 * rng.standard_normal()
+
+    places = [(arm, n, seed) for arm in ARMS for n in (8, 16) for seed in range(5)]
+    cells = [Cell(arm.name, n, seed, score(arm), 1.0) for arm, n, seed in places]
     verdict = judge(ScoreTable(cells), OWN, CONTROLS)
     assert verdict.kind in {"cannot tell", "does not pay"}
     if verdict.kind == "cannot tell":

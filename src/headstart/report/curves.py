@@ -149,16 +149,17 @@ def _open_interval(grid: Floats, low: Floats, high: Floats, level: float) -> Int
     """Label counts whose band includes 0, for a falling difference; ends beyond the grid are
     open.
     """
+    last = len(grid) - 1
     above, below = low > 0, high < 0
+    if above.all():
+        return Interval(math.exp(grid[last]), math.inf, level)
+    if below.all():
+        return Interval(0.0, math.exp(grid[0]), level)
     undecided = np.flatnonzero(~above & ~below)
-    if not undecided.size:
-        crossing = float(grid[-1]) if above.all() else float(grid[0])
-        if above.all():
-            return Interval(math.exp(crossing), math.inf, level)
-        if below.all():
-            return Interval(0.0, math.exp(crossing), level)
-        undecided = np.flatnonzero(np.diff(above.astype(int)))
-    first, last = int(undecided[0]), int(undecided[-1])
-    start = 0.0 if first == 0 else math.exp(grid[first])
-    end = math.inf if last == len(grid) - 1 else math.exp(grid[last])
-    return Interval(start, end, level)
+    if undecided.size:
+        start, end = int(undecided[0]) - 1, int(undecided[-1]) + 1
+    else:  # the band is narrower than a step of the grid
+        start = int(np.flatnonzero(np.diff(above))[0])
+        end = start + 1
+    low_end = 0.0 if start < 0 else math.exp(grid[start])
+    return Interval(low_end, math.inf if end > last else math.exp(grid[end]), level)

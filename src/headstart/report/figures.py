@@ -56,14 +56,17 @@ class Curves:
 
 @dataclass(frozen=True)
 class Bar:
-    """The difference at one label count, with the ends of its interval."""
+    """The difference at one label count, with the ends of its interval.
+
+    side: up (worth it), down (control better), or level (in between).
+    """
 
     x: float
     y: float
     low: float
     high: float
     text: str
-    better: bool
+    side: str
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def gap_chart(report: Report) -> Gaps | None:
             y(low),
             y(high),
             points(gap.mean, signed=True),
-            gap.mean > verdict.margin,
+            _side(gap.mean, verdict.margin),
         )
         for gap, (low, high) in zip(gaps, bounds, strict=True)
     )
@@ -175,6 +178,12 @@ def gap_chart(report: Report) -> Gaps | None:
         WIDTH, GAP_HEIGHT, LEFT, WIDTH - RIGHT, GAP_HEIGHT - BOTTOM,
         ticks, y_ticks, y(0.0), y(verdict.margin), path, bars, crossing,
     )  # fmt: skip
+
+
+def _side(mean: float, margin: float) -> str:
+    if mean > margin:
+        return "up"
+    return "down" if mean < -margin else "level"
 
 
 class _Scale:

@@ -135,7 +135,7 @@ def judge(
 def _learned(
     table: ScoreTable, differences: Differences, controls: list[str], margin: float
 ) -> bool:
-    """Whether own arm or control is above the trivial control (named `MAJORITY`) at the most labels."""
+    """Whether either side is above the trivial control, `MAJORITY`, at the most labels."""
     if MAJORITY not in controls:
         return True
     trivial = [cell.score for cell in table.done(MAJORITY, labels=int(differences.labels[-1]))]

@@ -179,7 +179,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "kicker": ("headstart report", "headstart 报告"),
     "evidence": (
         "{metric} on {rows} test rows · {seeds} paired seeds · {counts} label counts",
-        "{rows} 条测试数据上的 {metric} · {seeds} 个配对的随机种子 · {counts} 个标注量",
+        "{rows} 条测试数据上的{metric} · {seeds} 个配对的随机种子 · {counts} 个标注量",
     ),
     "curves": ("Learning curves", "学习曲线"),
     "curves.note": (
