@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors
@@ -188,6 +189,23 @@ def test_a_failure_while_writing_leaves_the_old_folder_as_it_was(tmp_path, monke
 
     monkeypatch.setattr("headstart.families.save.write_tensors", full)
     with pytest.raises(OSError, match="No space left"):
+        save_model(bert.build(**SIZES, seed=2), {}, tmp_path / "model")
+    weights = load_model(tmp_path / "model").model.embed.tokens.weight
+    assert torch.equal(weights, bert.build(**SIZES, seed=1).embed.tokens.weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_failure_between_the_two_renames_brings_the_old_folder_back(tmp_path, monkeypatch):
+    save_model(bert.build(**SIZES, seed=1), {}, tmp_path / "model")
+    rename = Path.rename
+
+    def fails_once_the_old_one_is_away(self, target):
+        if self.name.endswith(".new"):
+            raise OSError("the disk is gone")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails_once_the_old_one_is_away)
+    with pytest.raises(OSError, match="the disk is gone"):
         save_model(bert.build(**SIZES, seed=2), {}, tmp_path / "model")
     weights = load_model(tmp_path / "model").model.embed.tokens.weight
     assert torch.equal(weights, bert.build(**SIZES, seed=1).embed.tokens.weight)
