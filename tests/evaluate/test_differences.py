@@ -32,7 +32,7 @@ def test_the_optimism_of_equal_and_of_distant_arms_is_known():
 
 
 @pytest.mark.parametrize(
-    ("own_arms", "controls", "highest"), [(1, 1, 0.94), (3, 1, 0.96), (3, 2, 0.98)]
+    ("own_arms", "controls", "highest"), [(1, 1, 0.94), (3, 1, 0.98), (3, 2, 0.99)]
 )
 def test_intervals_cover_the_truth_at_their_level_and_a_little_more_among_equal_arms(
     own_arms, controls, highest

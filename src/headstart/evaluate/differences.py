@@ -6,9 +6,9 @@ arms looks better than it is. Its expected optimism follows from the arms' noise
 and is taken off, for own arms and for controls alike (choosing on the other seeds instead was
 tried: unbiased, but 28 % noisier, in a way that the seeds themselves do not show). Few seeds: a
 variance from five numbers is itself mostly noise, so each one is moderated towards what all arms
-show at that label count, which adds `PRIOR_FREEDOM` degrees of freedom (the idea of Smyth 2004,
-"Linear models and empirical Bayes methods", section 3, with a fixed instead of an estimated prior
-weight).
+show at that label count, which adds up to `PRIOR_FREEDOM` degrees of freedom (the idea of Smyth
+2004, "Linear models and empirical Bayes methods", section 3, with a fixed instead of an estimated
+prior weight).
 
 Shapes: A arms, S seeds, L label counts, T test rows. A missing cell is NaN.
 Where every seed draws the same rows (all labels used), the draw adds no noise and none is counted.
@@ -23,7 +23,8 @@ from scipy import stats
 
 from headstart.evaluate.statistics import LEVEL, Floats, Interval
 
-PRIOR_FREEDOM = 8.0
+PRIOR_FREEDOM = 8.0  # at most; what moderation adds
+PRIOR_SHARE = 2 / 3  # of the freedom that the other label counts have, since they are correlated
 SMALLEST_SD = 1e-4  # a hundredth of a point: below it a spread is taken to be rounding
 MOST_CORRELATION = 0.95
 OPTIMISM_DRAWS = 2000
@@ -90,7 +91,8 @@ def best_against_best(
     control_best, control_curve, control_doubt = _best(controls, means[len(own) :], noise)
     gaps = own_curve - control_curve  # S L
     seeds = np.isfinite(gaps).sum(axis=0)
-    sd = _moderated(gaps, noise, seeds)
+    prior_freedom = _prior_freedom(seeds)
+    sd = _moderated(gaps, noise, seeds, prior_freedom=prior_freedom)
     covariance = np.outer(sd, sd) * correlation
     both = np.isfinite(gaps).astype(np.float64)
     covariance *= (both.T @ both) / np.maximum(np.outer(seeds, seeds), 1)
@@ -113,7 +115,7 @@ def best_against_best(
         control=control_best,
         own_curve=own_curve,
         control_curve=control_curve,
-        freedom=max(float(seeds.max(initial=0)) - 1, 0.0) + PRIOR_FREEDOM,
+        freedom=max(float(seeds.max(initial=0)) - 1, 0.0) + prior_freedom,
     )
 
 
@@ -179,7 +181,17 @@ def _nanmean(gaps: Floats) -> Floats:
     return np.where(present.any(axis=0), total / np.maximum(present.sum(axis=0), 1), 0.0)
 
 
-def _moderated(gaps: Floats, noise: Floats, seeds: npt.NDArray[np.int64]) -> Floats:
+def _prior_freedom(seeds: npt.NDArray[np.int64]) -> float:
+    """What the other label counts say about the variance at one of them; nothing if there are
+    none.
+    """
+    known = np.maximum(seeds - 1, 0)
+    return float(min(PRIOR_FREEDOM, PRIOR_SHARE * (known.sum() - known.max(initial=0))))
+
+
+def _moderated(
+    gaps: Floats, noise: Floats, seeds: npt.NDArray[np.int64], *, prior_freedom: float
+) -> Floats:
     """Standard deviation (L,) of one seed's difference.
 
     The prior has the shape over label counts of the arms' noise and the size of this pair of arms.
@@ -190,7 +202,7 @@ def _moderated(gaps: Floats, noise: Floats, seeds: npt.NDArray[np.int64]) -> Flo
     usable = (freedom > 0) & (noise > SMALLEST_SD**2)
     ratio = float((sample[usable] / noise[usable]).mean()) if usable.any() else 1.0
     prior = np.where(noise > SMALLEST_SD**2, ratio * noise, sample)
-    variance = (PRIOR_FREEDOM * prior + freedom * sample) / (PRIOR_FREEDOM + freedom)
+    variance = (prior_freedom * prior + freedom * sample) / np.maximum(prior_freedom + freedom, 1)
     return np.asarray(np.sqrt(np.maximum(variance, SMALLEST_SD**2)))
 
 

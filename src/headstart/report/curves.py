@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from headstart.evaluate.differences import PRIOR_FREEDOM, Differences
+from headstart.evaluate.differences import Differences
 from headstart.evaluate.statistics import LEVEL, Floats, Interval, mean_interval
 from headstart.report.cells import ScoreTable
 
@@ -116,13 +116,11 @@ def label_equivalence(
     prior = (weights @ differences.seed_sd**2 + differences.seed_sd[position] ** 2) / 2
     prior = prior * ACROSS_COUNTS
     seeds = len(gaps)
-    variance = (PRIOR_FREEDOM * prior + ((gaps - gaps.mean(axis=0)) ** 2).sum(axis=0)) / (
-        PRIOR_FREEDOM + seeds - 1
-    )
+    shared = max(differences.freedom - float(differences.seeds.max() - 1), 0.0)
+    squares = ((gaps - gaps.mean(axis=0)) ** 2).sum(axis=0)
+    variance = (shared * prior + squares) / (shared + seeds - 1)
     other = differences.test_se[position] ** 2 + differences.doubt[position] ** 2
-    half = stats.t.ppf((1 + level) / 2, PRIOR_FREEDOM + seeds - 1) * np.sqrt(
-        variance / seeds + other
-    )
+    half = stats.t.ppf((1 + level) / 2, shared + seeds - 1) * np.sqrt(variance / seeds + other)
     centre = gaps.mean(axis=0)
     return LabelNumber(estimate, _open_interval(grid, centre - half, centre + half, level))
 
