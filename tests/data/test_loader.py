@@ -55,6 +55,14 @@ def test_a_window_says_which_document_it_is_from():
     assert taken.tokens.dtype == np.int64
 
 
+def test_sequences_in_memory_can_be_cut_too():
+    lengths = np.array([20, 4, 9])
+    sequences = Sequences(np.arange(33), lengths, np.arange(3))
+    cut, same = Windows(sequences, length=8), Windows(held(lengths), length=8)
+    assert cut.lengths.tolist() == same.lengths.tolist()
+    assert cut.take(np.arange(6)).tokens.tolist() == list(range(33))
+
+
 def some_sequences(count: int = 200, seed: int = 0) -> Sequences:
     lengths = np.random.default_rng(seed).integers(1, 60, count)
     return Sequences(np.arange(lengths.sum()), lengths, np.arange(count))

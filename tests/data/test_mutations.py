@@ -71,10 +71,9 @@ def survive(tmp_path, name, data, count, seed):
             assert one.fix.endswith(".") or "Set " in one.message
         try:
             loaded = load_labelled(path, text="text", label="label", bad_rows="skip")
-        except InputError as error:
-            assert str(error)
-        else:
-            assert loaded.rows == len(loaded) + loaded.quarantined
+        except InputError:
+            continue
+        assert loaded.rows == len(loaded) + loaded.quarantined
 
 
 @pytest.mark.parametrize("name", list(seeds()))

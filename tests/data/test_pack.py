@@ -66,6 +66,15 @@ def test_one_sequence_a_row_wastes_little_and_needs_few_blocks(seed):
     assert (layout.sequence < 0).float().mean() <= 0.18
 
 
+@pytest.mark.parametrize(("low", "high"), [(200, 513), (3, 60), (90, 140), (500, 2000)])
+def test_lengths_that_share_rows_badly_still_waste_little(low, high):
+    lengths = np.random.default_rng(0).integers(low, high, 60)
+    layout = arrange(lengths)
+    check_is_a_layout(lengths, layout)
+    assert len(layout.rows) <= 4
+    assert (layout.sequence < 0).float().mean() <= 0.13
+
+
 def test_short_documents_are_not_put_into_very_wide_rows():
     # 100 of 30 tokens and two of 500: 3,000 short tokens in rows of 512 would pay for their width.
     layout = arrange(np.array([30] * 100 + [500] * 2))

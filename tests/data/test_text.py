@@ -4,6 +4,7 @@ from tokenizers import Tokenizer
 
 from headstart.data.text import (
     encode,
+    in_groups,
     load_tokenizer,
     save_tokenizer,
     sentinel_ids,
@@ -112,6 +113,13 @@ def test_half_a_surrogate_pair_is_named(trained):
         "text 2 holds half of a surrogate pair, which is no character: "
         "'broken \\ud800 text'. Remove it, or repair the file's encoding."
     )
+
+
+def test_groups_of_long_texts_stay_small():
+    texts = ["a" * 10, "b" * 90, "c", "d", "e", "f" * 500, "g"]
+    groups = list(in_groups(texts, most=3, characters=100))
+    assert [len(group) for group in groups] == [2, 3, 1, 1]
+    assert [text for group in groups for text in group] == texts
 
 
 def starts_of(tokenizer, text):

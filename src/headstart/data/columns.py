@@ -40,15 +40,15 @@ def _flat(value: str) -> str:
 
 def missing_column(row: Row, column: str, role: str) -> Problem:
     """A row without the column it should have, naming the nearest of those it has."""
-    near = nearest(column, row.fields)
-    hint = f" Did you mean {near!r}? Set {role}={near}." if near else f" Set {role}=NAME."
+    near = shown(nearest(column, row.fields))
+    hint = f" Did you mean '{near}'? Set {role}={near}." if near else f" Set {role}=NAME."
     return problem(
         21,
         "reject",
         source=row.source,
         line=row.line,
         column=column,
-        message=f"no field {column!r} (found: {', '.join(map(shown, row.fields))}).{hint}",
+        message=f"no field '{shown(column)}' (found: {', '.join(map(shown, row.fields))}).{hint}",
         fix="",
     )
 

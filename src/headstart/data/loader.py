@@ -66,7 +66,10 @@ class Windows:
             raise ValueError(f"length must be at least 1, but is {length}")
         self.tokens = documents.tokens
         self.length = length
-        offsets = np.asarray(documents.offsets, dtype=np.int64)
+        if isinstance(documents, Sequences):
+            offsets = np.append(0, np.cumsum(documents.lengths)).astype(np.int64)
+        else:
+            offsets = np.asarray(documents.offsets, dtype=np.int64)
         sizes = np.diff(offsets)
         kept = np.flatnonzero(sizes >= max(1, shortest))
         self.dropped = len(sizes) - len(kept)

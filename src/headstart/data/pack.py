@@ -24,7 +24,8 @@ from headstart.batch import Layout, Sequences, ragged_index
 CALL_COST = 320
 WIDTH_OF_EQUAL_COST = 512
 PACKED_WIDTHS = (128, 192, 256, 384, 512)
-MOST_GROUPS = 10
+MOST_GROUPS = 10  # one sequence a row
+MOST_BLOCKS = 4  # packed
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _cheapest_packing(lengths: np.ndarray) -> _Places:
 
 
 def _width_sets(lengths: np.ndarray) -> list[tuple[int, ...]]:
-    """Sets of one to three row widths, the widest of each holding the longest sequence."""
+    """Sets of one to four row widths, the widest of each holding the longest sequence."""
     longest, total = int(lengths.max()), int(lengths.sum())
     top = _round_up(longest, 8)
     several = [_round_up(times * longest, 8) for times in range(2, 7)]  # fits equal lengths
@@ -160,7 +161,11 @@ def _width_sets(lengths: np.ndarray) -> list[tuple[int, ...]]:
         sets.append((128, 256, top))
     if top > 640:
         sets.append((128, 512, top))
-    return sets
+    own, counts = np.unique(-(-lengths // 8) * 8, return_counts=True)
+    for most in (2, MOST_BLOCKS):  # lengths that share rows badly: rows of their own widths
+        ends = _cheapest_groups(own, counts, most)
+        sets.append(tuple(int(own[end - 1]) for end in ends))
+    return list(dict.fromkeys(sets))
 
 
 def _lower_bound(lengths: np.ndarray, widths: tuple[int, ...]) -> float:
@@ -234,7 +239,7 @@ def _one_a_row(lengths: np.ndarray) -> _Places:
     order = np.argsort(-lengths, kind="stable")
     padded = -(-lengths // 4) * 4  # widths of a multiple of four
     widths, counts = np.unique(padded, return_counts=True)
-    ends = _cheapest_groups(widths, counts)
+    ends = _cheapest_groups(widths, counts, MOST_GROUPS)
     first = np.empty(len(lengths), dtype=np.int64)
     rows = []
     slot, done = 0, 0
@@ -247,17 +252,17 @@ def _one_a_row(lengths: np.ndarray) -> _Places:
     return _Places(first, tuple(rows), packed=False)
 
 
-def _cheapest_groups(widths: np.ndarray, counts: np.ndarray) -> list[int]:
+def _cheapest_groups(widths: np.ndarray, counts: np.ndarray, most: int) -> list[int]:
     """Ends of the contiguous groups of (ascending) widths that together cost least."""
     number = len(widths)
     before = np.concatenate([[0], np.cumsum(counts)])
     rows = before[None, 1:] - before[:-1, None]  # rows of a group begin..end (inclusive)
     price = CALL_COST + rows * (widths * (1 + widths / WIDTH_OF_EQUAL_COST))[None]
     price = np.where(np.tri(number, k=-1, dtype=bool), np.inf, price)
-    best = np.full((MOST_GROUPS + 1, number + 1), np.inf)
-    came = np.zeros((MOST_GROUPS + 1, number + 1), dtype=np.int64)
+    best = np.full((most + 1, number + 1), np.inf)
+    came = np.zeros((most + 1, number + 1), dtype=np.int64)
     best[0, 0] = 0
-    for groups in range(1, MOST_GROUPS + 1):
+    for groups in range(1, most + 1):
         total = best[groups - 1, :number, None] + price  # begin, end
         came[groups, 1:] = total.argmin(0)
         best[groups, 1:] = total.min(0)

@@ -45,7 +45,7 @@ class Document:
 class Problem:
     """Something wrong with a file (line 0) or with one of its records.
 
-    code: like "E-DATA-007"; its number names the kind of problem (docs list them all).
+    code: like "E-DATA-007"; the number names the kind of problem, whatever its outcome.
     column, value: "" where there is none. fix: what to do, one or two sentences.
     """
 

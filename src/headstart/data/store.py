@@ -23,7 +23,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from headstart.batch import Sequences, ragged_index
-from headstart.data.text import TEXTS_AT_ONCE, encode, in_groups, special_ids, tokenizer_digest
+from headstart.data.text import encode, in_groups, special_ids, tokenizer_digest
 from headstart.errors import CheckpointError, InputError, MachineError
 
 FORMAT = "headstart-tokens-1"
@@ -198,7 +198,7 @@ def _write_tokens(
     done, tokens, unknown = 0, 0, 0
     with (partial / "tokens.bin").open("wb") as file:
         sink = _Sink(file)
-        for texts in in_groups((document.text for document in documents), TEXTS_AT_ONCE):
+        for texts in in_groups(document.text for document in documents):
             sequences = encode(tokenizer, texts)
             sink.write(sequences.tokens.astype(dtype).tobytes())
             lengths.append(sequences.lengths)

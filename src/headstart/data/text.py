@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +42,7 @@ __all__ = [
 ]
 
 TEXTS_AT_ONCE = 1000
+CHARACTERS_AT_ONCE = 4_000_000
 _WORD = re.compile(f"[{CJK}]|[^\\s{CJK}]+")
 _CJK_START = re.compile(f"[{CJK}]")
 
@@ -101,7 +101,7 @@ def encode(
     tokenizer.encode_special_tokens = True
     parts: list[np.ndarray] = []
     lengths: list[int] = []
-    for group in in_groups(texts, TEXTS_AT_ONCE):
+    for group in in_groups(texts):
         for ids in _encode_group(tokenizer, group, len(lengths)):
             kept = ids if max_length is None else ids[:max_length]
             parts.append(np.asarray(kept, dtype=np.int32))
@@ -124,10 +124,19 @@ def _encode_group(tokenizer: Tokenizer, texts: list[str], before: int) -> list[l
     return [encoding.ids for encoding in encoded]
 
 
-def in_groups(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Lists of at most `size` items, in order."""
-    iterator = iter(items)
-    while group := list(islice(iterator, size)):
+def in_groups(
+    texts: Iterable[str], *, most: int = TEXTS_AT_ONCE, characters: int = CHARACTERS_AT_ONCE
+) -> Iterator[list[str]]:
+    """Lists of at most `most` texts, in order, closed early when they hold enough characters."""
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if len(group) == most or size >= characters:
+            yield group
+            group, size = [], 0
+    if group:
         yield group
 
 
