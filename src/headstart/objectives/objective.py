@@ -110,7 +110,7 @@ class Pretraining:
         if model.arrangement not in self.needs:
             raise InputError(
                 f"objective {self.name} needs {' or '.join(sorted(self.needs))}, but family "
-                f"{model.family} is a {model.arrangement}: choose another family or objective"
+                f"{model.family} is {_a(model.arrangement)}: choose another family or objective"
             )
 
     def heads(self, model: Model, *, seed: int = 0) -> nn.ModuleDict:
@@ -188,6 +188,10 @@ class Pretraining:
         )
         named = {p.name: loss.value.detach() for p, loss in zip(self.parts, losses, strict=True)}
         return Loss(total, max(loss.count for loss in losses), named)
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _second(positions: Tensor, sequence: Tensor, begins: np.ndarray) -> Tensor:

@@ -18,12 +18,13 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from headstart.config import PretrainSettings
-from headstart.data.dataset import Corpus
+from headstart.data.dataset import Corpus, Labelled, load_labelled
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.loader import Chosen, Stretches, TokenBatches, Windows, permutation
 from headstart.data.store import TokenStore
 from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
+from headstart.evaluate.probe import online_probe
 from headstart.events import Events
 from headstart.families import Loaded, Model, find, load_model, make_head, resolve, save_model
 from headstart.objectives import Pretraining, Vocabulary
@@ -37,7 +38,7 @@ from headstart.recipes.building import (
 )
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
-from headstart.tasks import vocabulary_of
+from headstart.tasks import tokenized, vocabulary_of
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
 from headstart.words import say
 
@@ -62,14 +63,18 @@ def pretrain(
     settings: PretrainSettings,
     events: Events,
     away: Sequence[str] = (),
-    probe: Probe | None = None,
 ) -> PretrainResult:
     """Pretrain on these files; the same call again goes on where a stopped one was.
 
-    away: texts that must not be in the corpus; they and near copies of them are left out.
-    probe: a score of the user's own task, taken while training runs; its best weights are kept.
+    away: texts that must not be in the corpus; they and near copies of them, and those of the
+        probe's file, are left out.
     """
     begin = time.perf_counter()
+    labelled = None
+    if settings.probe is not None:
+        labelled = load_labelled(settings.probe, bad_rows="skip")
+        events.note(labelled.note)
+        away = [*away, *labelled.texts]
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
@@ -90,7 +95,7 @@ def pretrain(
         source,
         train_settings(settings),
         folder=folder.path,
-        probes=[probe] if probe else [],
+        probes=_probes(labelled, prepared, settings),
         data_digest=prepared.store.digest,
         note=events.note,
     )
@@ -102,6 +107,17 @@ def pretrain(
     events.progress("pretrain", outcome.total, outcome.total)
     seconds = time.perf_counter() - begin
     return PretrainResult(folder.path, outcome.step, tokens, seconds, loss, held_out_loss)
+
+
+def _probes(
+    labelled: Labelled | None, prepared: Prepared, settings: PretrainSettings
+) -> list[Probe]:
+    """The user's own task, if a file of it was given."""
+    if labelled is None:
+        return []
+    examples = tokenized(labelled, prepared.tokenizer)
+    length = settings.data.max_length
+    return [online_probe(examples, prepared.vocabulary, max_length=length, seed=settings.seed)]
 
 
 def _tokenizer_of(start: Loaded, name: str) -> Tokenizer:

@@ -18,7 +18,7 @@ from headstart.budget import Budget, parse_budget
 from headstart.errors import InputError
 
 RESERVE = 0.03  # share of a time budget kept for checkpoints and the end of the run
-PROBE_SHARE = 0.25  # probes may use at most this share of a time budget
+PROBE_SHARE = 0.05  # probes may use at most this share of a time budget
 
 
 @runtime_checkable

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from headstart import families
+from headstart.errors import InputError
+from headstart.nn import TransformerConfig
+from headstart.objectives import CausalLanguage, HybridLanguage, MaskedLanguage, Pretraining
+
+
+@pytest.fixture
+def decoder() -> families.Model:
+    config = TransformerConfig(
+        vocab_size=40,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        intermediate_size=64,
+        causal=True,
+        position="learned",
+    )
+    return families.build_model(config, family="gpt", seed=1)
+
+
+def test_every_token_but_the_last_of_its_sequence_predicts_the_next(vocabulary, sequences):
+    objective = Pretraining([CausalLanguage()], vocabulary)
+    batch = objective.prepare(sequences, np.random.default_rng(0))
+    layout = batch.layout["tokens"]
+    slots, labels = batch.targets["causal.slots"], batch.targets["causal.labels"]
+    assert len(slots) == int((layout.lengths - 1).sum())
+    assert torch.equal(batch.inputs["tokens"][slots + 1], labels)
+    assert torch.equal(layout.sequence[slots], layout.sequence[slots + 1])
+
+
+def test_the_loss_of_packed_sequences_is_that_of_each_one_alone(vocabulary, sequences, decoder):
+    objective = Pretraining([CausalLanguage()], vocabulary)
+    heads = objective.heads(decoder)
+    decoder.double().eval()
+    together = objective.loss(
+        decoder, heads, objective.prepare(sequences, np.random.default_rng(0))
+    )
+    total = 0.0
+    for number in range(len(sequences)):
+        one = sequences.take(np.array([number]))
+        loss = objective.loss(decoder, heads, objective.prepare(one, np.random.default_rng(0)))
+        total += loss.value.item() * loss.count
+    assert together.value.item() == pytest.approx(total / together.count, abs=1e-6)
+
+
+def test_an_encoder_is_refused_with_what_would_do(vocabulary, model):
+    with pytest.raises(InputError) as caught:
+        Pretraining([CausalLanguage()], vocabulary).heads(model)
+    assert str(caught.value) == (
+        "objective causal needs decoder, but family bert is an encoder: "
+        "choose another family or objective"
+    )
+
+
+def test_parts_that_no_model_can_do_together_are_refused(vocabulary):
+    with pytest.raises(InputError) as caught:
+        Pretraining([CausalLanguage(), MaskedLanguage(vocabulary)], vocabulary)
+    assert str(caught.value) == (
+        "objective causal+mlm: no model can do all of it, because causal needs decoder and mlm "
+        "needs encoder"
+    )
+
+
+def test_the_hybrids_causal_batches_see_nothing_of_what_follows(vocabulary, sequences, model):
+    objective = Pretraining([HybridLanguage(MaskedLanguage(vocabulary), 1.0)], vocabulary)
+    heads = objective.heads(model)
+    model.eval()
+    one = sequences.take(np.array([0]))
+    batch = objective.prepare(one, np.random.default_rng(0))
+    assert batch.task == "causal"
+    before = model.encode(batch, causal=True)
+    batch.inputs["tokens"][10:] = 7
+    after = model.encode(batch, causal=True)
+    torch.testing.assert_close(before[:10], after[:10])
+    assert not torch.allclose(model.encode(batch)[:10], after[:10], atol=1e-3)  # both sides seen
+    labels = batch.targets["mlm.labels"]
+    scores = heads["hybrid"](after, model.embed.tokens.weight)[batch.targets["mlm.slots"]]
+    expected = F.cross_entropy(scores, labels).item()
+    assert objective.loss(model, heads, batch).value.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_hybrid_draws_its_share_of_causal_batches(vocabulary, sequences):
+    objective = Pretraining([HybridLanguage(MaskedLanguage(vocabulary), 0.3)], vocabulary)
+    causal = sum(
+        objective.prepare(sequences, np.random.default_rng(seed)).task == "causal"
+        for seed in range(300)
+    )
+    assert 60 < causal < 120  # 90 expected, standard deviation 8
