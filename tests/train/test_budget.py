@@ -42,17 +42,17 @@ def test_a_budget_without_a_unit_is_refused():
 
 
 def test_a_timed_plan_fits_into_its_time_with_probes_and_calibration():
-    timing = Timing(step_s=0.5, probe_s=2.0, spent_s=7.0)
+    timing = Timing(step_s=0.5, probe_s=0.5, spent_s=7.0)
     plan = timed_plan(100.0, timing, save_every=0, probe_every=0, probes=10)
-    # 97 - 7 = 90 s left; 10 probes take 20 s; 70 s / 0.5 s = 140 steps, a probe every 14
-    assert plan == Plan(total=140, save_every=14, probe_every=14)
+    # 97 - 7 = 90 s left; 10 probes take 5 s; 85 s / 0.5 s = 170 steps, a probe every 17
+    assert plan == Plan(total=170, save_every=17, probe_every=17)
 
 
 def test_slow_probes_are_taken_less_often():
-    timing = Timing(step_s=0.5, probe_s=10.0, spent_s=0.0)
+    timing = Timing(step_s=0.5, probe_s=2.0, spent_s=0.0)
     plan = timed_plan(100.0, timing, save_every=5, probe_every=0, probes=10)
-    # at most 25 s for probes: 2 of them; (97 - 20) / 0.5 = 154 steps
-    assert plan == Plan(total=154, save_every=5, probe_every=77)
+    # at most 5 s for probes: 2 of them; (97 - 4) / 0.5 = 186 steps
+    assert plan == Plan(total=186, save_every=5, probe_every=93)
 
 
 def test_probes_at_a_fixed_interval_are_paid_from_the_budget():
