@@ -133,7 +133,7 @@ def look_at(
         return _look_inside(path, kind, encoding)
     except _Unusable as unusable:
         return unusable.found
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         return _unreadable(path, error)
 
 
