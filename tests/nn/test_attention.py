@@ -4,13 +4,14 @@ from torch.nn import functional as F
 
 from headstart.nn.attention import attend
 from headstart.nn.mask import RowMask
+from headstart.nn.position import rotate, rotation
 
 ROWS, WIDTH, HEADS, DIM = 3, 7, 2, 4
 
 
 def inputs():
     generator = torch.Generator().manual_seed(0)
-    shape = (ROWS, WIDTH, 3, HEADS, DIM)
+    shape = (ROWS * WIDTH, 3, HEADS, DIM)
     return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
 
 
@@ -31,8 +32,8 @@ def masks():
 def test_explicit_products_equal_the_library_kernel_with_gradients(name):
     mask = masks()[name]
     ours, theirs = inputs(), inputs()
-    out = attend(ours, mask)
-    q, k, v = theirs.permute(2, 0, 3, 1, 4).unbind(0)
+    out = attend(ours, (mask,))
+    q, k, v = theirs.view(ROWS, WIDTH, 3, HEADS, DIM).permute(2, 0, 3, 1, 4).unbind(0)
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.bias, is_causal=mask.causal)
     expected = expected.transpose(1, 2).reshape(ROWS * WIDTH, -1)
     assert (out - expected).abs().max() <= 1e-12
@@ -46,29 +47,56 @@ def test_explicit_products_equal_the_library_kernel_with_gradients(name):
 @pytest.mark.parametrize("name", list(masks()))
 def test_with_and_without_gradients_the_result_is_the_same(name):
     mask = masks()[name]
-    with_gradients = attend(inputs(), mask).detach()
+    with_gradients = attend(inputs(), (mask,)).detach()
     with torch.no_grad():
-        assert (attend(inputs(), mask) - with_gradients).abs().max() <= 1e-12
+        assert (attend(inputs(), (mask,)) - with_gradients).abs().max() <= 1e-12
 
 
 def test_the_written_gradient_is_the_numerical_one():
     mask = masks()["packed"]
-    assert torch.autograd.gradcheck(lambda qkv: attend(qkv, mask), (inputs(),))
+    assert torch.autograd.gradcheck(lambda qkv: attend(qkv, (mask,)), (inputs(),))
 
 
 def test_one_query_and_two_keys_by_hand():
     # one head of width 4, so scores are divided by 2. The second query meets keys with products
     # 0 and 2 ln 3: weights 1/4 and 3/4 of values 0 and 8
-    qkv = torch.zeros(1, 2, 3, 1, 4, dtype=torch.float64)
-    qkv[0, 1, 0, 0, 0] = 1.0
-    qkv[0, 1, 1, 0, 0] = 2 * torch.log(torch.tensor(3.0, dtype=torch.float64))
-    qkv[0, 1, 2, 0] = 8.0
-    out = attend(qkv, RowMask(0, 1, 2, None, False))
+    qkv = torch.zeros(2, 3, 1, 4, dtype=torch.float64)
+    qkv[1, 0, 0, 0] = 1.0
+    qkv[1, 1, 0, 0] = 2 * torch.log(torch.tensor(3.0, dtype=torch.float64))
+    qkv[1, 2, 0] = 8.0
+    out = attend(qkv, (RowMask(0, 1, 2, None, False),))
     assert out[1].tolist() == pytest.approx([6.0] * 4)
     assert out[0].tolist() == pytest.approx([4.0] * 4)  # its query is zero: the plain mean
 
 
 def test_rows_of_one_token_give_their_value():
-    qkv = inputs()[:, :1]
-    out = attend(qkv, RowMask(0, ROWS, 1, None, False))
-    assert torch.equal(out, qkv[:, 0, 2].flatten(1))
+    qkv = inputs()
+    one = (RowMask(0, ROWS * WIDTH, 1, None, False),)
+    assert torch.equal(attend(qkv, one), qkv[:, 2].flatten(1))
+    with torch.no_grad():
+        assert torch.equal(attend(qkv, one), qkv[:, 2].flatten(1))
+
+
+def test_turned_blocks_of_two_widths_equal_the_library_kernel_with_gradients():
+    # 2 rows of 7 and 1 row of 4 make a stream of 18
+    masks_of_two = (RowMask(0, 2, 7, None, True), RowMask(14, 1, 4, None, False))
+    positions = torch.cat([torch.arange(7), torch.arange(7), torch.arange(4)])
+    turn = rotation(positions, DIM, theta=100.0, dtype=torch.float64)
+    ours, theirs = inputs()[:18], inputs()[:18]
+    ours, theirs = (t.detach().requires_grad_() for t in (ours, theirs))
+    out = attend(ours, masks_of_two, turn)
+    turned = rotate(theirs[:, :2].flatten(1, 2), turn).view(18, 2, HEADS, DIM)
+    whole = torch.cat([turned, theirs[:, 2:]], 1)
+    expected = []
+    for mask in masks_of_two:
+        block = whole[mask.start : mask.start + mask.count * mask.width]
+        q, k, v = block.view(mask.count, mask.width, 3, HEADS, DIM).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=mask.causal)
+        expected.append(mixed.transpose(1, 2).reshape(-1, HEADS * DIM))
+    expected = torch.cat(expected)
+    assert (out - expected).abs().max() <= 1e-12
+    weight = torch.linspace(-1, 1, out.numel()).double().view_as(out)
+    (out * weight).sum().backward()
+    (expected * weight).sum().backward()
+    assert theirs.grad.abs().max() > 0.1
+    assert (ours.grad - theirs.grad).abs().max() <= 1e-12

@@ -50,3 +50,16 @@ def test_activations_by_hand():
     }
     found = {name: float(function(x)) for name, function in ACTIVATIONS.items()}
     assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_written_gradient_of_the_gated_gelu_is_the_numerical_one():
+    config = TransformerConfig(**{**SIZES, "intermediate_size": 3}, gated=True, activation="gelu")
+    mlp = MLP(config).double()
+    generator = torch.Generator().manual_seed(0)
+    for weight in mlp.parameters():
+        torch.nn.init.normal_(weight, generator=generator)
+    x = torch.randn(5, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(mlp, (x,))
+    with torch.no_grad():
+        without = mlp(x)
+    assert torch.equal(mlp(x), without)

@@ -38,71 +38,131 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None) -> Tensor:
         """x: (T, hidden); turn: rotary angles, if the positions are rotary. Returns (T, hidden)."""
         qkv = self.qkv(x).view(x.shape[0], 3, self.num_heads, -1)  # T 3 H D
-        if turn is not None:
-            turned = rotate(qkv[:, :2].flatten(1, 2), turn).view(qkv[:, :2].shape)
-            qkv = torch.cat([turned, qkv[:, 2:]], 1)
-        dropout = self.dropout if self.training else 0.0
-        mixed = [attend(_rows(qkv, mask), mask, dropout) for mask in masks]
-        out: Tensor = self.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+        out: Tensor = self.out(attend(qkv, masks, turn, self.dropout if self.training else 0.0))
         return out
 
 
-def _rows(qkv: Tensor, mask: RowMask) -> Tensor:
-    rows = qkv[mask.start : mask.start + mask.count * mask.width]
-    return rows.view(mask.count, mask.width, *qkv.shape[1:])
+def attend(
+    qkv: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None = None, dropout: float = 0.0
+) -> Tensor:
+    """Attention within each row of each block.
 
-
-def attend(qkv: Tensor, mask: RowMask, dropout: float = 0.0) -> Tensor:
-    """Attention within each row.
-
-    qkv: (R, W, 3, H, D). Returns (R * W, H * D).
+    qkv: (T, 3, H, D); masks: one a block, which together cover the stream; turn: rotary angles.
+    Returns (T, H * D).
     """
-    if mask.width == 1:
-        return qkv[:, 0, 2].flatten(1)
     training = torch.is_grad_enabled() and qkv.requires_grad
-    if training and qkv.device.type == "cpu" and mask.width <= PRODUCTS_BELOW and not dropout:
-        bias = mask.bias
-        if mask.causal and bias is None:
-            bias = torch.full((mask.width, mask.width), float("-inf"), dtype=qkv.dtype).triu_(1)
-        mixed: Tensor = _RowProducts.apply(qkv, bias)  # type: ignore[no-untyped-call]
+    narrow = all(mask.width <= PRODUCTS_BELOW for mask in masks)
+    if training and qkv.device.type == "cpu" and narrow and not dropout:
+        cos, sin = (None, None) if turn is None else (turn.cos, turn.sin)
+        mixed: Tensor = _RowProducts.apply(qkv, cos, sin, masks)  # type: ignore[no-untyped-call]
         return mixed
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # R H W D each
+    if turn is not None:
+        turned = rotate(qkv[:, :2].flatten(1, 2), turn).view(qkv[:, :2].shape)
+        qkv = torch.cat([turned, qkv[:, 2:]], 1)
+    blocks = torch.split(qkv, [mask.count * mask.width for mask in masks])
+    parts = [_kernel(block, mask, dropout) for block, mask in zip(blocks, masks, strict=True)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _kernel(block: Tensor, mask: RowMask, dropout: float) -> Tensor:
+    """One block by `scaled_dot_product_attention`: (R * W, 3, H, D) to (R * W, H * D)."""
+    if mask.width == 1:
+        return block[:, 2].flatten(1)
+    q, k, v = block.view(mask.count, mask.width, *block.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
     out = F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask.bias, dropout_p=dropout, is_causal=mask.causal
-    )
+    )  # R H W D
     return out.transpose(1, 2).reshape(mask.count * mask.width, -1)
 
 
 class _RowProducts(torch.autograd.Function):
-    """softmax(q k' / sqrt(D) + bias) v by batched products, with the gradient written out."""
+    """softmax(q k' / sqrt(D) + bias) v by batched products, with the gradient written out.
+
+    Rotary turning happens here too, in place on the copies that the products need anyway; its
+    gradient is the turn backwards.
+    """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
-        count, width, _, heads, dim = qkv.shape
-        split = qkv.permute(2, 0, 3, 1, 4).reshape(3, count * heads, width, dim)
-        q, k, v = split.unbind(0)
-        scores = torch.bmm(q * dim**-0.5, k.transpose(1, 2))
-        if bias is not None:
-            scores.view(count, heads, width, width).add_(bias)
-        weights = torch.softmax(scores, -1)
-        ctx.save_for_backward(split, weights)
-        ctx.shape = qkv.shape
-        mixed = torch.bmm(weights, v).view(count, heads, width, dim)
-        return mixed.transpose(1, 2).reshape(count * width, heads * dim)
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        qkv: Tensor,
+        cos: Tensor | None,
+        sin: Tensor | None,
+        masks: tuple[RowMask, ...],
+    ) -> Tensor:
+        _, _, heads, dim = qkv.shape
+        out = qkv.new_empty(qkv.shape[0], heads, dim)
+        saved: list[Tensor] = []
+        for mask in masks:
+            span, rows = _span(mask), (mask.count, mask.width)
+            split = qkv[span].view(*rows, 3, heads, dim).permute(2, 0, 3, 1, 4).contiguous()
+            if cos is not None and sin is not None:
+                _turn(split[:2], *_angles(cos, sin, mask))
+            q, k, v = split.view(3, -1, mask.width, dim).unbind(0)  # R * H, W, D each
+            scores = torch.bmm(q, k.transpose(1, 2)).mul_(dim**-0.5)
+            bias = _bias(mask, scores)
+            if bias is not None:
+                scores.view(mask.count, heads, mask.width, mask.width).add_(bias)
+            weights = torch.softmax(scores, -1)
+            mixed = torch.bmm(weights, v).view(mask.count, heads, mask.width, dim)
+            out[span].view(*rows, heads, dim).copy_(mixed.transpose(1, 2))
+            saved += [split, weights]
+        ctx.save_for_backward(*saved)
+        ctx.masks, ctx.cos, ctx.sin, ctx.shape = masks, cos, sin, qkv.shape
+        return out.flatten(1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        split, weights = ctx.saved_tensors
-        count, width, _, heads, dim = ctx.shape
-        q, k, v = split.unbind(0)
-        grad = grads[0].view(count, width, heads, dim).transpose(1, 2)
-        grad = grad.reshape(count * heads, width, dim)
-        out = torch.empty_like(split)
-        torch.bmm(weights.transpose(1, 2), grad, out=out[2])
-        through = torch.bmm(grad, v.transpose(1, 2))
-        scores = torch._softmax_backward_data(through, weights, -1, weights.dtype)
-        torch.bmm(scores, k, out=out[0])
-        torch.bmm(scores.transpose(1, 2), q, out=out[1])
-        out[:2].mul_(dim**-0.5)
-        back = out.view(3, count, heads, width, dim).permute(1, 3, 0, 2, 4)
-        return back.contiguous(), None
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        *grads: Tensor,
+    ) -> tuple[Tensor, None, None, None]:
+        _, _, heads, dim = ctx.shape
+        above = grads[0].contiguous().view(-1, heads, dim)
+        back = above.new_empty(ctx.shape)
+        for number, mask in enumerate(ctx.masks):
+            split, weights = ctx.saved_tensors[2 * number : 2 * number + 2]
+            span, rows = _span(mask), (mask.count, mask.width)
+            grad = above[span].view(*rows, heads, dim).transpose(1, 2)
+            grad = grad.reshape(-1, mask.width, dim)
+            q, k, v = split.view(3, -1, mask.width, dim).unbind(0)
+            through = torch.bmm(grad, v.transpose(1, 2))
+            scores = torch._softmax_backward_data(through, weights, -1, weights.dtype)
+            scores.mul_(dim**-0.5)
+            out = torch.empty_like(split)
+            flat = out.view(3, -1, mask.width, dim)
+            torch.bmm(scores, k, out=flat[0])
+            torch.bmm(scores.transpose(1, 2), q, out=flat[1])
+            torch.bmm(weights.transpose(1, 2), grad, out=flat[2])
+            if ctx.cos is not None:
+                cos, sin = _angles(ctx.cos, ctx.sin, mask)
+                _turn(out[:2], cos, -sin)
+            back[span].view(*rows, 3, heads, dim).copy_(out.permute(1, 3, 0, 2, 4))
+        return back, None, None, None
+
+
+def _span(mask: RowMask) -> slice:
+    return slice(mask.start, mask.start + mask.count * mask.width)
+
+
+def _bias(mask: RowMask, scores: Tensor) -> Tensor | None:
+    if mask.causal and mask.bias is None:
+        full = torch.full((mask.width, mask.width), float("-inf"), dtype=scores.dtype)
+        return full.triu_(1)
+    return mask.bias
+
+
+def _angles(cos: Tensor, sin: Tensor, mask: RowMask) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of one block, (R, 1, W, D / 2) each; see `position.Rotation`."""
+    half = cos.shape[-1] // 2
+    shape = (mask.count, 1, mask.width, half)
+    span = _span(mask)
+    return cos[span, 0, half:].reshape(shape), sin[span, 0, half:].reshape(shape)
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Turn x (..., R, H, W, D) by the angles, in place."""
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    turned = torch.addcmul(second * cos, first, sin)
+    first.mul_(cos).addcmul_(second, sin, value=-1)
+    second.copy_(turned)
