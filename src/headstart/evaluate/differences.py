@@ -1,5 +1,4 @@
-"""Best own arm minus best control at each label count, with a joint covariance, from few paired
-seeds.
+"""Best own arm minus best control at each label count, with its covariance, from few paired seeds.
 
 Two dangers of a table of arms are dealt with here. The winner's curse: the best of several noisy
 arms looks better than it is. Its expected optimism follows from the arms' noise and their gaps,
@@ -115,7 +114,7 @@ def best_against_best(
         control=control_best,
         own_curve=own_curve,
         control_curve=control_curve,
-        freedom=max(float(seeds.max(initial=0)) - 1, 0.0) + prior_freedom,
+        freedom=max(float(seeds.max(initial=0)) - 1, 1.0) + prior_freedom,
     )
 
 

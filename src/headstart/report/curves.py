@@ -19,10 +19,7 @@ from headstart.evaluate.differences import Differences
 from headstart.evaluate.statistics import LEVEL, Floats, Interval, mean_interval
 from headstart.report.cells import ScoreTable
 
-ACROSS_COUNTS = (
-    1.5  # variance of a difference between two label counts, against within one (draws differ)
-)
-GRID = 240  # label counts tried between the fewest and the most
+GRID = 1000  # label counts tried between the fewest and the most
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,6 @@ def label_equivalence(
     weights = _interpolation(positions, grid)
     gaps = reached[:, None] - control @ weights.T  # S G
     prior = (weights @ differences.seed_sd**2 + differences.seed_sd[position] ** 2) / 2
-    prior = prior * ACROSS_COUNTS
     seeds = len(gaps)
     shared = max(differences.freedom - float(differences.seeds.max() - 1), 0.0)
     squares = ((gaps - gaps.mean(axis=0)) ** 2).sum(axis=0)
