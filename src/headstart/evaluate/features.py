@@ -32,7 +32,7 @@ Layers = Literal["last", "mean_of_last_two", "several"]
 Precision = Literal["auto", "bf16", "fp32"]
 Read = Callable[[Model, Batch], Tensor]  # (S, F) of a batch's windows
 
-TOKENS_PER_BATCH = 16_384
+TOKENS_PER_BATCH = 4096  # fits a processor's cache
 
 
 class FeatureCache:

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
 from headstart.evaluate.baselines import LinearHead
-from headstart.evaluate.features import FeatureCache, Precision, for_inference, read_out
+from headstart.evaluate.features import (
+    TOKENS_PER_BATCH,
+    FeatureCache,
+    Precision,
+    for_inference,
+    read_out,
+)
 from headstart.families.heads import SequenceHead
 from headstart.families.model import Model
 from headstart.families.readout import Readout, load_readout, save_readout
@@ -86,7 +92,7 @@ class Fitted:
         self,
         texts: Sequences,
         *,
-        tokens_per_batch: int = 16_384,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
         poll: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
         """Raw scores (N, C), fp32, of whole texts given without special tokens, in their order."""

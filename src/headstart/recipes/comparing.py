@@ -1,0 +1,83 @@
+"""`headstart compare`: two models on the same rows, with an interval for the difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headstart.config import FinetuneSettings
+from headstart.errors import HeadstartError, InputError
+from headstart.evaluate.metrics import default_metric, score
+from headstart.evaluate.resampling import difference_interval
+from headstart.events import Events, Silent
+from headstart.recipes.evaluating import answers_of, read_for
+from headstart.recipes.results import Comparison
+from headstart.serve.predict import Predictor
+from headstart.settings_file import make_settings
+from headstart.train import RunFolder
+from headstart.words import say
+
+
+def compare(
+    first: str | None,
+    second: str | None,
+    *,
+    test: str | None = None,
+    events: Events | None = None,
+) -> Comparison:
+    """Compare two fine-tuned models row by row.
+
+    test: the labelled file; without one, the test file that both runs were made with.
+    Raises InputError if there is none, or if the models answer with different classes.
+    """
+    listener = events or Silent()
+    if not first or not second:
+        raise InputError("two models are needed: headstart compare runs/a runs/b --test test.csv")
+    data = Path(test or _common_test(first, second))
+    models = [Predictor.open(first), Predictor.open(second)]
+    kinds = [(model.fitted.kind, tuple(model.classes)) for model in models]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"{first} and {second} answer different questions: "
+            + " and ".join(f"{kind} ({', '.join(names[:5])})" for kind, names in kinds)
+        )
+    examples = read_for(models[0], [data], text=None, label=None, events=listener)
+    answers = [answers_of(model, examples, events=listener) for model in models]
+    kind, gold = examples.kind, examples.labels
+    if kind == "multilabel":
+        gold = gold.astype("int64")
+    metric = default_metric(gold, kind=kind)
+    values = [score(one, gold, kind=kind, metric=metric).value for one in answers]
+    interval = difference_interval(answers[0], answers[1], gold, kind=kind, metric=metric)
+    key = "compare_alike"
+    if interval.low > 0:
+        key = "compare_second"
+    elif interval.high < 0:
+        key = "compare_first"
+    return Comparison(
+        first=first,
+        second=second,
+        metric=metric,
+        first_score=values[0],
+        second_score=values[1],
+        difference=values[1] - values[0],
+        low=interval.low,
+        high=interval.high,
+        verdict=say(key, first=first, second=second, rows=len(examples)),
+    )
+
+
+def _common_test(first: str, second: str) -> str:
+    """The test file that both runs name in run.yaml."""
+    found = []
+    for name in (first, second):
+        path = RunFolder(Path(name)).settings
+        try:
+            test = make_settings(FinetuneSettings, file=path).test if path.is_file() else None
+        except HeadstartError:
+            test = None  # a run of another verb has no test file of its own
+        found.append(test)
+    if found[0] is None or found[0] != found[1]:
+        raise InputError(
+            f"{first} and {second} name no common test file: give one with --test test.csv"
+        )
+    return found[0]

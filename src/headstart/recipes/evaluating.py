@@ -1,0 +1,108 @@
+"""`headstart evaluate`: the score of a fine-tuned model on a labelled file, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from headstart.data.dataset import Labelled, load_labelled
+from headstart.errors import InputError
+from headstart.evaluate.metrics import Kind, Metric, default_metric, score
+from headstart.evaluate.resampling import score_interval
+from headstart.events import Events, Silent
+from headstart.recipes.results import Measured
+from headstart.serve.predict import Predictor
+
+
+def evaluate(
+    model: str | None,
+    data: Sequence[Path],
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    events: Events | None = None,
+) -> Measured:
+    """Score a model on one labelled file.
+
+    Raises InputError if the file cannot be read, holds a label that the model does not know, or the
+    model has learnt no task.
+    """
+    listener = events or Silent()
+    if not model:
+        raise InputError("no model given: name a run folder, a Hugging Face folder, or hf:NAME")
+    predictor = Predictor.open(model)
+    examples = read_for(predictor, data, text=text, label=label, events=listener)
+    answers = answers_of(predictor, examples, events=listener)
+    return measured(answers[None], examples.labels, kind=examples.kind, classes=examples.classes)
+
+
+def read_for(
+    predictor: Predictor,
+    data: Sequence[Path],
+    *,
+    text: str | None,
+    label: str | None,
+    events: Events,
+) -> Labelled:
+    """One labelled file in the classes of a model."""
+    if len(data) != 1:
+        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    examples = load_labelled(
+        data[0],
+        text=text,
+        label=label,
+        kind=predictor.fitted.kind,
+        classes=predictor.classes or None,
+        bad_rows="skip",
+    )
+    echo(examples, events)
+    return examples
+
+
+def echo(examples: Labelled, events: Events, *, most: int = 5) -> None:
+    """Say what was read, and the first rows that were set aside."""
+    events.note(examples.note)
+    for problem in examples.problems[:most]:
+        events.note(str(problem))
+
+
+def answers_of(predictor: Predictor, examples: Labelled, *, events: Events) -> np.ndarray:
+    """A model's labels for the texts, in the form of gold labels."""
+    scores = predictor.scores(
+        examples.texts, progress=lambda done, total: events.progress("evaluate", done, total)
+    )
+    return predictor.fitted.task.answers(scores)
+
+
+def measured(
+    answers: np.ndarray,
+    gold: np.ndarray,
+    *,
+    kind: Kind,
+    classes: Sequence[str],
+    metric: Metric | None = None,
+) -> Measured:
+    """Mean score over seeds with its 95 % interval, and each class.
+
+    answers: (seeds, rows) or (seeds, rows, labels). gold: (rows,) or (rows, labels).
+    """
+    chosen = metric or default_metric(gold, kind=kind)
+    wanted = gold.astype(np.int64) if kind == "multilabel" else gold
+    each = [score(one, wanted, kind=kind, metric=chosen, classes=classes) for one in answers]
+    interval = score_interval(answers, wanted, kind=kind, metric=chosen)
+    return Measured(
+        metric=chosen,
+        score=float(np.mean([one.value for one in each])),
+        low=interval.low,
+        high=interval.high,
+        rows=len(gold),
+        per_class={
+            name: float(np.mean([one.per_class[name] for one in each]))
+            for name in each[0].per_class
+        },
+        others={
+            name: float(np.mean([one.others[name] for one in each])) for name in each[0].others
+        },
+    )

@@ -1,0 +1,318 @@
+"""`headstart finetune`: a labelled file and a start in, a model that answers out.
+
+Rows that stand in the test file are left out of training. Every choice (method, best seed) is made
+on rows held out of the training file; the test file's labels are looked at once, when all is done.
+The score is the mean over all seeds; the model that is kept is the best seed's on the rows held
+out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from headstart.config import FinetuneSettings
+from headstart.data.dataset import Labelled, load_labelled
+from headstart.data.leaks import find_leaks
+from headstart.data.text import encode, load_tokenizer, train_tokenizer
+from headstart.errors import InputError
+from headstart.evaluate.metrics import score
+from headstart.evaluate.transfer import (
+    Choice,
+    Fitted,
+    Start,
+    TransferSettings,
+    candidates,
+    choose,
+    feature_cache,
+    transfer,
+)
+from headstart.events import Events
+from headstart.families import find, load_model, resolve
+from headstart.recipes.building import fresh_model, transfer_settings
+from headstart.recipes.evaluating import echo, measured
+from headstart.recipes.pretraining import default_folder
+from headstart.recipes.results import FinetuneResult, Measured
+from headstart.settings_file import to_yaml
+from headstart.tasks import stratified, tokenized, vocabulary_of
+from headstart.train import Outcome, RunFolder, StepRecord, TrainSettings, make_lineage
+from headstart.train.log import History
+from headstart.train.precision import choose_precision
+from headstart.words import say
+
+HELD_OUT = 0.2  # share of the rows that are held out where there is no test file
+TO_CHOOSE = 0.1  # share of the rows by which the best seed is chosen where there is one
+LEAST_TO_CHOOSE = 100  # rows, below which none are held out to choose by
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The labelled rows by their use; held: to choose the best seed by, and without a test file to
+    measure on.
+    """
+
+    learn: Labelled
+    held: Labelled | None
+    test: Labelled | None
+
+
+def finetune(
+    data: Sequence[Path], *, start: str, settings: FinetuneSettings, events: Events
+) -> FinetuneResult:
+    """Learn the task of one labelled file; writes a run folder.
+
+    start: "scratch", a run folder, a Hugging Face folder, or "hf:NAME".
+    Raises InputError if the file or the settings cannot be used.
+    """
+    began = time.perf_counter()
+    folder = RunFolder(Path(settings.out or default_folder("finetune", data))).create()
+    folder.write_settings(to_yaml(settings))
+    rows = read_rows_for(data, settings, events)
+    origin = open_start(start, settings, rows.learn)
+    how = transfer_settings(settings.transfer, settings.data, settings.machine)
+    _announce(origin, rows, settings, folder, events)
+    history = History(folder.metrics)
+    try:
+        learnt = _learn(origin, rows, settings, how, events, history)
+    finally:
+        history.flush()
+        history.close()
+    best = learnt.fitted[learnt.best]
+    best.save(
+        folder.model,
+        tokenizer=origin.tokenizer,
+        about=f"Fine-tuned from {start} by {best.method} on {len(rows.learn)} labelled texts.",
+    )
+    assert origin.tokenizer is not None, "a start of this verb has a tokenizer"
+    result = _measure(learnt, rows, origin.tokenizer, events)
+    seconds = time.perf_counter() - began
+    _write_lineage(folder, start, rows, settings, learnt, seconds)
+    return FinetuneResult(folder.path, best.method, result, len(learnt.fitted), seconds)
+
+
+def read_rows_for(data: Sequence[Path], settings: FinetuneSettings, events: Events) -> Rows:
+    """Training rows, rows held out, and test rows without those that training repeats."""
+    if len(data) != 1:
+        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    chosen = settings.data
+    train = load_labelled(
+        data[0],
+        text=chosen.text,
+        label=chosen.label,
+        kind=chosen.kind,
+        encoding=chosen.encoding,
+        bad_rows="skip",
+    )
+    echo(train, events)
+    if settings.test is None:
+        if len(train) < 5:
+            raise InputError(
+                f"{data[0]}: {len(train)} labelled rows are too few to hold some out for testing. "
+                "Add rows, or give a test file with --test"
+            )
+        learn, held = stratified(train.labels, HELD_OUT, seed=settings.seed)
+        events.note(say("test_split", rows=len(held)))
+        return Rows(train.take(learn), train.take(held), None)
+    test = load_labelled(
+        settings.test,
+        text=train.text_column,
+        label=train.label_column,
+        kind=train.kind,
+        classes=train.classes or None,
+        encoding=chosen.encoding,
+        bad_rows="skip",
+    )
+    echo(test, events)
+    leaks = find_leaks(test=test.texts, train=train.texts)
+    if leaks.train_drop:
+        events.note(str(leaks))
+        kept = np.setdiff1d(np.arange(len(train)), np.fromiter(leaks.train_drop, np.int64))
+        if not len(kept):
+            raise InputError(f"{data[0]}: every row stands in {settings.test} too. Separate them")
+        train = train.take(kept)
+    if settings.transfer.seeds == 1 or len(train) < LEAST_TO_CHOOSE:
+        return Rows(train, None, test)
+    learn, held = stratified(train.labels, TO_CHOOSE, seed=settings.seed)
+    return Rows(train.take(learn), train.take(held), test)
+
+
+def open_start(start: str, settings: FinetuneSettings, learn: Labelled) -> Start:
+    """The model to start from: a folder's, or fresh weights with a tokenizer from the texts."""
+    if start != "scratch":
+        loaded = load_model(resolve(start))
+        if loaded.tokenizer is None:
+            raise InputError(f"{start} has no tokenizer.json, so its model cannot be given text")
+        tokenizer = load_tokenizer(loaded.tokenizer.parent)
+        return Start(
+            loaded.model,
+            vocabulary_of(tokenizer),
+            loaded.heads,
+            tokenizer=tokenizer,
+            name=start,
+        )
+    tokenizer = train_tokenizer(
+        learn.texts,
+        kind=settings.data.tokenizer,
+        vocab_size=settings.data.vocab_size,
+        lowercase=settings.data.lowercase,
+        style=find(settings.model.family).special_tokens,
+    )
+    vocabulary = vocabulary_of(tokenizer)
+    model = fresh_model(
+        settings.model,
+        vocab_size=vocabulary.size,
+        max_length=settings.data.max_length,
+        seed=settings.seed,
+    )
+    return Start(model, vocabulary, pretrained=False, tokenizer=tokenizer, name=start)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """One model a seed, the number of the one to keep, and the steps of all."""
+
+    fitted: list[Fitted]
+    best: int
+    steps: int
+
+
+def _learn(
+    origin: Start,
+    rows: Rows,
+    settings: FinetuneSettings,
+    how: TransferSettings,
+    events: Events,
+    history: History,
+) -> _Learnt:
+    assert origin.tokenizer is not None, "a start of this verb has a tokenizer"
+    examples = tokenized(rows.learn, origin.tokenizer)
+    events.progress("features", 0, 0)
+    cache = feature_cache(origin, how)
+    seeds = list(range(settings.seed, settings.seed + settings.transfer.seeds))
+    method = settings.transfer.method
+    options = candidates(origin, examples, method, how)
+    choice = choose(origin, examples, options, seed=seeds[0], cache=cache)
+    _tell_choice(choice, [option.method for option in options], events)
+    if choice.candidate.method == "probe":
+        seeds = seeds[:1]  # another seed would give the same head
+    fitted, scores, steps = [], [], 0
+    for place, seed in enumerate(seeds):
+
+        def watch(record: StepRecord, place: int = place, seed: int = seed) -> None:
+            nonlocal steps
+            steps += 1
+            history.write({"seed": seed, "step": record.step, "loss": record.loss,
+                           "lr_factor": record.lr_factor, "tokens": record.tokens,
+                           "seconds": round(record.seconds, 4)})  # fmt: skip
+            done = place + record.step / record.total
+            events.progress("finetune", done, len(seeds), f"loss {record.loss:.3f}")
+
+        one = transfer(origin, examples, method, settings=how, seed=seed, cache=cache,
+                       choice=choice, watch=watch)  # fmt: skip
+        fitted.append(one)
+        scores.append(_held_out(one, rows.held, origin.tokenizer))
+        history.event("seed", {"seed": seed, "held_out": scores[-1], "seconds": one.cost_s})
+    events.progress("finetune", len(seeds), len(seeds))
+    return _Learnt(fitted, int(np.argmax(scores)), steps)
+
+
+def _tell_choice(choice: Choice, methods: Sequence[str], events: Events) -> None:
+    if choice.scores:
+        tried = ", ".join(f"{m} {s:.3f}" for m, s in zip(methods, choice.scores, strict=True))
+        events.note(say("method_chosen", method=choice.candidate.method, tried=tried))
+
+
+def _held_out(fitted: Fitted, held: Labelled | None, tokenizer: Tokenizer) -> float:
+    if held is None or not len(held):
+        return 0.0
+    gold = held.labels.astype(np.int64) if held.kind == "multilabel" else held.labels
+    return score(_answers(fitted, held, tokenizer), gold, kind=held.kind).value
+
+
+def _answers(fitted: Fitted, rows: Labelled, tokenizer: Tokenizer) -> np.ndarray:
+    return fitted.answers(encode(tokenizer, rows.texts))
+
+
+def _measure(learnt: _Learnt, rows: Rows, tokenizer: Tokenizer, events: Events) -> Measured:
+    """The score on the test rows, or on those held out."""
+    found = rows.test or rows.held
+    assert found is not None, "there are always rows to measure on"
+    answers = []
+    for number, fitted in enumerate(learnt.fitted, 1):
+        answers.append(_answers(fitted, found, tokenizer))
+        events.progress("evaluate", number, len(learnt.fitted))
+    return measured(np.stack(answers), found.labels, kind=found.kind, classes=found.classes)
+
+
+def _announce(
+    origin: Start, rows: Rows, settings: FinetuneSettings, folder: RunFolder, events: Events
+) -> None:
+    learn, config = rows.learn, origin.model.config
+    classes = f"{len(learn.classes)} classes" if learn.kind == "classes" else learn.kind
+    events.plan(
+        [
+            say(
+                "plan_labels",
+                rows=len(learn),
+                text=learn.text_column,
+                label=learn.label_column,
+                classes=classes,
+            ),
+            say(
+                "plan_start",
+                start=origin.name,
+                family=origin.model.family,
+                layers=config.num_layers,
+                hidden=config.hidden_size,
+                parameters=sum(p.numel() for p in origin.model.parameters()) / 1e6,
+            ),
+            say("plan_method", method=settings.transfer.method, seeds=settings.transfer.seeds),
+            say("plan_out", out=folder.path),
+        ]
+    )
+
+
+def _write_lineage(
+    folder: RunFolder,
+    start: str,
+    rows: Rows,
+    settings: FinetuneSettings,
+    learnt: _Learnt,
+    seconds: float,
+) -> None:
+    machine = settings.machine
+    precision = choose_precision(
+        TrainSettings(
+            device=machine.device, precision=machine.precision, threads=machine.threads or 0
+        )
+    )
+    outcome = Outcome(
+        reason="budget",
+        step=learnt.steps,
+        total=learnt.steps,
+        best_step=0,
+        best_score=None,
+        seconds=seconds,
+        probe_s=0.0,
+        exact=True,
+    )
+    data = {"labels": digest_of(rows.learn)}
+    if rows.test is not None:
+        data["test"] = digest_of(rows.test)
+    seeds = {"first": settings.seed, "kept": settings.seed + learnt.best}
+    parent = "" if start == "scratch" else start
+    folder.write_lineage(make_lineage(outcome, precision, data=data, parent=parent, seeds=seeds))
+
+
+def digest_of(rows: Labelled) -> str:
+    """SHA-256 of texts and labels."""
+    sha = hashlib.sha256(rows.labels.tobytes())
+    for text in rows.texts:
+        sha.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return sha.hexdigest()

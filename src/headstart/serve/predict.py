@@ -1,0 +1,101 @@
+"""A predictor: a model that has learnt a task, loaded once, answering any number of texts.
+
+In: texts. Out: answers in their order. Inside, texts of like length share a batch within a token
+budget, and long texts are cut into windows whose scores are averaged, as in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from headstart.data.text import encode, load_tokenizer
+from headstart.errors import InputError
+from headstart.evaluate.features import TOKENS_PER_BATCH, Precision
+from headstart.evaluate.fitted import Fitted, load_fitted
+from headstart.families import resolve
+
+TEXTS_AT_ONCE = 2000  # between two reports of progress
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one text.
+
+    label: the class, the labels joined by "|", or the number. share: probability of the class; of
+    the least sure label; None for numbers.
+    """
+
+    label: str
+    share: float | None
+
+
+class Predictor:
+    """Answers for texts by one model."""
+
+    def __init__(self, fitted: Fitted, tokenizer: Tokenizer):
+        self.fitted, self.tokenizer = fitted, tokenizer
+
+    @classmethod
+    def open(cls, start: str | Path, *, precision: Precision = "fp32") -> Predictor:
+        """Load a run folder, a Hugging Face folder, or "hf:NAME".
+
+        precision: fp32 gives what stock libraries give; "auto" is faster where bf16 is.
+        Raises InputError if the model has learnt no task, CheckpointError if it is damaged.
+        """
+        folder = resolve(start)
+        tokenizer = load_tokenizer(folder)
+        return cls(load_fitted(folder, tokenizer, precision=precision), tokenizer)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the answers, none for numbers. Stock models without names count from 0."""
+        names = list(self.fitted.classes)
+        plain = [f"LABEL_{n}" for n in range(len(names))]
+        return [str(n) for n in range(len(names))] if names == plain else names
+
+    def scores(
+        self,
+        texts: Sequence[str],
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> np.ndarray:
+        """Raw scores (N, C) in the order of the texts. progress: called with texts done and all.
+
+        Raises InputError for a text that is not valid Unicode.
+        """
+        parts = [np.zeros((0, self.fitted.outputs), dtype=np.float32)]
+        for begin in range(0, len(texts), TEXTS_AT_ONCE):
+            piece = encode(self.tokenizer, texts[begin : begin + TEXTS_AT_ONCE])
+            parts.append(self.fitted.predict(piece, tokens_per_batch=tokens_per_batch))
+            progress(min(len(texts), begin + TEXTS_AT_ONCE), len(texts))
+        return np.concatenate(parts)
+
+    def predict(self, texts: Sequence[str]) -> list[Answer]:
+        """One answer a text, in their order. Raises InputError if a text is no string."""
+        for number, text in enumerate(texts, 1):
+            if not isinstance(text, str):
+                raise InputError(f"input {number} is no text but {type(text).__name__}: {text!r}")
+        return self.name(self.scores(texts))
+
+    def name(self, scores: np.ndarray) -> list[Answer]:
+        """Answers from raw scores (N, C)."""
+        task, names = self.fitted.task, self.classes
+        shares = task.shares(scores)
+        if shares is None:
+            return [Answer(f"{value:.6g}", None) for value in scores[:, 0].tolist()]
+        if self.fitted.kind == "multilabel":
+            return [_several(names, row) for row in shares]
+        best = shares.argmax(axis=1).tolist()
+        return [Answer(names[n], float(row[n])) for n, row in zip(best, shares, strict=True)]
+
+
+def _several(names: Sequence[str], shares: np.ndarray) -> Answer:
+    chosen = np.flatnonzero(shares > 0.5)
+    sure = shares[chosen].min() if len(chosen) else 1 - shares.max()
+    return Answer("|".join(names[n] for n in chosen), float(sure))
