@@ -44,6 +44,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "about {need:.1f} GiB of memory ({have:.1f} GiB free), {disk:.2f} GiB on disk",
         "约需内存 {need:.1f} GiB（可用 {have:.1f} GiB），磁盘 {disk:.2f} GiB",
     ),
+    "test_split": (
+        "no test file: {rows:,} of the labelled rows are held out for testing",
+        "没有测试文件：从标注样本中留出 {rows:,} 条用于测试",
+    ),
     "corpus_read": (
         "corpus: {documents:,} documents in {files:,} files "
         "({set_aside:,} set aside, {rejected:,} rejected)",
@@ -57,6 +61,30 @@ WORDS: dict[str, tuple[str, str]] = {
         "未知 {unknown:.2f} %，{long:.0f} % 的文本超过一个窗口",
     ),
     "plan_objective": ("predicts {objective}", "预训练目标 {objective}"),
+    "plan_start": (
+        "from {start}: {family}, {layers} layers x {hidden}, {parameters:.1f} M parameters",
+        "起点 {start}：{family}，{layers} 层 x {hidden}，{parameters:.1f} M 参数",
+    ),
+    "plan_method": (
+        "method {method}, up to {seeds} seeds",
+        "方法 {method}，最多 {seeds} 个随机种子",
+    ),
+    "method_chosen": (
+        "method {method} chosen on labelled rows held out of training (tried: {tried})",
+        "在留出的标注样本上选定方法 {method}（尝试过：{tried}）",
+    ),
+    "compare_first": (
+        "{first} is better: the 95% interval over {rows:,} rows excludes no difference",
+        "{first} 更好：{rows:,} 行上的 95% 区间不含零差异",
+    ),
+    "compare_second": (
+        "{second} is better: the 95% interval over {rows:,} rows excludes no difference",
+        "{second} 更好：{rows:,} 行上的 95% 区间不含零差异",
+    ),
+    "compare_alike": (
+        "no difference between {first} and {second} can be told from {rows:,} rows",
+        "根据 {rows:,} 行无法区分 {first} 与 {second}",
+    ),
     "plan_budget": ("budget {budget}", "预算 {budget}"),
     "plan_out": ("results go to {out}", "结果写入 {out}"),
     "plan_short": (
@@ -72,6 +100,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "stage_tokenize": ("tokenizing", "分词"),
     "stage_pretrain": ("pretraining", "预训练"),
     "stage_finetune": ("fine-tuning", "微调"),
+    "stage_features": ("computing features", "计算特征"),
     "stage_arms": ("comparing arms", "比较各方案"),
     "stage_evaluate": ("evaluating", "评估"),
     "stage_predict": ("predicting", "预测"),
