@@ -3,11 +3,11 @@
 Two dangers of a table of arms are dealt with here. The winner's curse: the best of several noisy
 arms looks better than it is. Its expected optimism follows from the arms' noise and their gaps,
 and is taken off, for own arms and for controls alike (choosing on the other seeds instead was
-tried: unbiased, but 28 % noisier than the known best arms, which the seeds do not show). Few seeds: a
-variance from five numbers is itself mostly noise, so each one is moderated towards what all arms
-show at that label count, which adds up to `PRIOR_FREEDOM` degrees of freedom (the idea of Smyth
-2004, "Linear models and empirical Bayes methods", section 3, with a fixed instead of an estimated
-prior weight).
+tried: unbiased, but 28 % noisier than the known best arms, which the seeds do not show). Few
+seeds: a variance from five numbers is itself mostly noise, so each one is moderated towards what
+all arms show at that label count, which adds up to `PRIOR_FREEDOM` degrees of freedom (the idea of
+Smyth 2004, "Linear models and empirical Bayes methods", section 3, with a fixed instead of an
+estimated prior weight).
 
 Shapes: A arms, S seeds, L label counts, T test rows. A missing cell is NaN.
 Where every seed draws the same rows (all labels used), the draw adds no noise and none is counted.
