@@ -146,13 +146,14 @@ def choose(
 ) -> Choice:
     """The option that answers held-out labels best, by the task's default metric.
 
-    A quarter is held out, three times with fewer than 300 labels. With one option, or too few
-    labels to hold any out, the first is taken without trying.
+    A quarter is held out; three times over for two options and fewer than 300 labels. With one
+    option, or too few labels to hold any out, the first is taken without trying.
     """
     began = time.perf_counter()
+    often = 3 if len(options) == 2 and len(examples) < SPLIT_OFTEN else 1
     splits = [
         stratified(examples.labels, CHOICE_SHARE, seed=seed * 1000 + number)
-        for number in range(3 if len(examples) < SPLIT_OFTEN else 1)
+        for number in range(often)
     ]
     if len(options) == 1 or any(len(held) < 4 or len(learn) < 4 for learn, held in splits):
         return Choice(options[0], (), time.perf_counter() - began)

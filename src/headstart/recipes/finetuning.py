@@ -136,7 +136,8 @@ def read_rows_for(data: Sequence[Path], settings: FinetuneSettings, events: Even
         if not len(kept):
             raise InputError(f"{data[0]}: every row stands in {settings.test} too. Separate them")
         train = train.take(kept)
-    if settings.transfer.seeds == 1 or len(train) < LEAST_TO_CHOOSE:
+    one_model = settings.transfer.seeds == 1 or settings.transfer.method == "probe"
+    if one_model or len(train) < LEAST_TO_CHOOSE:
         return Rows(train, None, test)
     learn, held = stratified(train.labels, TO_CHOOSE, seed=settings.seed)
     return Rows(train.take(learn), train.take(held), test)
