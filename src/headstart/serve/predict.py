@@ -98,4 +98,4 @@ class Predictor:
 def _several(names: Sequence[str], shares: np.ndarray) -> Answer:
     chosen = np.flatnonzero(shares > 0.5)
     sure = shares[chosen].min() if len(chosen) else 1 - shares.max()
-    return Answer("|".join(names[n] for n in chosen), float(sure))
+    return Answer("|".join(names[n] for n in chosen.tolist()), float(sure))
