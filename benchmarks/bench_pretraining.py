@@ -1,0 +1,215 @@
+"""Masked-language pretraining on documents of varied length: real tokens a second.
+
+Both sides train the same BERT on the same windows of text with the same share of masked tokens.
+Real tokens are tokens of the documents: neither padding nor [CLS] and [SEP].
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import measure
+import texts
+from headstart.batch import Sequences
+from headstart.data.loader import TokenBatches, Windows
+from headstart.families import find
+from headstart.objectives import MaskedLanguage, Pretraining
+from headstart.tasks import vocabulary_of
+from headstart.train import Learner, Trainer, TrainSettings
+from measure import Benchmark, Case, Facts, Job, Reading, Side, Stopwatch
+from peer_settings import (
+    DEFAULT,
+    DEFAULT_TITLE,
+    SMALLEST,
+    STRONGEST,
+    STRONGEST_TITLE,
+    PeerSettings,
+)
+
+SIZES = {  # hidden size, layers, heads, intermediate size
+    "4x256": (256, 4, 4, 1024),
+    "6x384": (384, 6, 12, 1536),
+}
+MIX = {"wikitext": 1200, "ag_news": 7600, "sst2": 3000, "imdb": 100}
+LONGEST = 256  # tokens of a window, [CLS] and [SEP] included; longer documents are cut alike
+VOCABULARY = 30_522
+TOKENS_A_STEP = 8192
+STEPS, WARM = 18, 3  # about the real tokens of the peer's steps
+NEVER = 10**9
+
+
+def prepare(folder: Path) -> Facts:
+    """Tokenise the documents once, and cut the long ones into windows."""
+    ids = texts.tokenized(texts.mixed(MIX))
+    lengths = np.array([len(line) for line in ids])
+    documents = Sequences(np.concatenate(ids), lengths, np.arange(len(ids)))
+    windows = Windows(documents, length=LONGEST - texts.SPECIAL)
+    cut = windows.take(np.arange(len(windows)))
+    pieces = np.split(cut.tokens, np.cumsum(cut.lengths)[:-1])
+    texts.save_tokens(folder / "tokens.npz", [piece.tolist() for piece in pieces])
+    return texts.described(cut.lengths)
+
+
+def ours(job: Job) -> Reading:
+    """Our Trainer: bf16, about 8,192 real tokens a step."""
+    trainer, source = _trainer(job)
+    warm, steps = (1, 1) if job.quick else (WARM, STEPS)
+    watch, targets = Stopwatch(warm=warm), 0
+    records = trainer.steps()
+    for _ in range(warm + steps):
+        record = next(records)
+        watch.step(record.tokens)
+        targets += record.count if watch.steps > warm else 0
+    records.close()
+    lengths = [source.batch(n).lengths + texts.SPECIAL for n in range(warm, warm + steps)]
+    flops = model_flops(np.concatenate(lengths), targets, size=job.case) / watch.seconds
+    peak = matrix_product_peak(quick=job.quick)
+    return {
+        "rate": watch.rate,
+        "amount": watch.amount,
+        "seconds": watch.seconds,
+        "model_gflops_per_s": flops / 1e9,
+        "peak_gflops_per_s": peak / 1e9,
+        "share_of_peak": flops / peak,
+    }
+
+
+def model_flops(lengths: np.ndarray, targets: int, *, size: str) -> float:
+    """Floating-point operations that the model's mathematics needs, forward and backward.
+
+    Three times the forward pass (the backward pass needs two products for each one), a product of
+    (m, k) and (k, n) counted as 2mkn. With T tokens, lengths l, L layers of hidden size C and
+    intermediate size I, N masked tokens and V words:
+
+        6 T L (4 C^2 + 2 C I)  projections and MLP
+        + 12 L C sum(l^2)      scores and mixing, each sequence seeing only itself
+        + 6 N (C^2 + C V)      transform and decoder, for masked tokens only
+
+    Padding, repeated work, norms, activations, softmax and the optimiser count as nothing.
+    """
+    hidden, layers, _, inner = SIZES[size]
+    body = 6 * float(lengths.sum()) * layers * (4 * hidden**2 + 2 * hidden * inner)
+    mixing = 12 * layers * hidden * float((lengths.astype(np.float64) ** 2).sum())
+    return body + mixing + 6 * targets * (hidden**2 + hidden * VOCABULARY)
+
+
+def matrix_product_peak(*, quick: bool) -> float:
+    """The highest rate of a large bf16 matrix product seen here, in operations a second."""
+    best = 0.0
+    for size in (512,) if quick else (1024, 2048, 4096):
+        a = torch.randn(size, size).to(torch.bfloat16)
+        b = torch.randn(size, size).to(torch.bfloat16)
+        for _ in range(3 if quick else 12):
+            start = time.perf_counter()
+            torch.mm(a, b)
+            best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+def profile(job: Job) -> Reading:
+    """Shares of our step's time by kind of work."""
+    import profiling
+
+    trainer, source = _trainer(job)
+    trainer.objective.prepare = profiling.marked(profiling.DATA, trainer.objective.prepare)
+    source.batch = profiling.marked(profiling.DATA, source.batch)
+    for name in ("collect", "norm", "apply"):
+        method = getattr(trainer.optimizer, name)
+        setattr(trainer.optimizer, name, profiling.marked(profiling.OPTIMISER, method))
+    warm, timed = (1, 1) if job.quick else (WARM, 5)
+    return profiling.shares(trainer.steps(), warm=warm, timed=timed)
+
+
+def _trainer(job: Job) -> tuple[Trainer, TokenBatches]:
+    hidden, layers, heads, inner = SIZES[job.case]
+    tokens, lengths = texts.load_tokens(job.folder / "tokens.npz")
+    vocabulary = vocabulary_of(texts.tokenizer())
+    model = find("bert").build(
+        num_layers=layers,
+        hidden_size=hidden,
+        num_heads=heads,
+        intermediate_size=inner,
+        vocab_size=VOCABULARY,
+    )
+    objective = Pretraining([MaskedLanguage(vocabulary)], vocabulary)
+    held = Sequences(tokens, lengths, np.arange(len(lengths)))
+    source = TokenBatches(held, tokens_per_batch=TOKENS_A_STEP, seed=0)
+    settings = TrainSettings(
+        budget=f"{WARM + STEPS + 1} steps",
+        precision="bf16",
+        device="cpu",
+        threads=job.threads,
+        save_every=NEVER,
+        save_minutes=0.0,
+    )
+    learner = Learner(model, objective.heads(model, seed=0))
+    return Trainer(learner, objective, source, settings), source
+
+
+def peer(settings: PeerSettings) -> Callable[[Job], Reading]:
+    """transformers' Trainer with BertForMaskedLM."""
+
+    def run(job: Job) -> Reading:
+        import transformers
+
+        import peers
+
+        chosen = replace(SMALLEST, bf16=settings.bf16) if job.quick else settings
+        hidden, layers, heads, inner = SIZES[job.case]
+        config = transformers.BertConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=hidden,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=inner,
+            hidden_dropout_prob=chosen.dropout,
+            attention_probs_dropout_prob=chosen.dropout,
+            attn_implementation="sdpa",
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(texts.minilm())
+        tokens, lengths = texts.load_tokens(job.folder / "tokens.npz")
+        first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+        pieces = np.split(tokens, np.cumsum(lengths)[:-1])
+        return peers.train(
+            transformers.BertForMaskedLM(config),
+            peers.TokenLists([[first, *piece.tolist(), last] for piece in pieces]),
+            transformers.DataCollatorForLanguageModeling(tokenizer),
+            chosen,
+            amount=_real_tokens,
+            folder=job.folder,
+            threads=job.threads,
+        )
+
+    return run
+
+
+def _real_tokens(inputs: Mapping[str, torch.Tensor]) -> int:
+    mask = inputs["attention_mask"]
+    return int(mask.sum()) - texts.SPECIAL * len(mask)
+
+
+def benchmark() -> Benchmark:
+    """Both sizes against transformers at its strongest and as it comes."""
+    sides = (
+        Side("ours", "headstart Trainer: bf16, about 8,192 real tokens a step, packed", ours),
+        Side("transformers_strongest", STRONGEST_TITLE, peer(STRONGEST)),
+        Side("transformers_default", DEFAULT_TITLE, peer(DEFAULT)),
+    )
+    extras = (Side("profile", "shares of our step's time (torch.profiler)", profile),)
+    cases = tuple(Case(size, "rate", "real tokens/s", sides, extras=extras) for size in SIZES)
+    return Benchmark(
+        "pretraining",
+        "BERT masked-language pretraining: real tokens a second against transformers' Trainer",
+        cases,
+        prepare,
+    )
+
+
+if __name__ == "__main__":
+    measure.main(benchmark())
