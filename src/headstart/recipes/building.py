@@ -32,6 +32,7 @@ from headstart.objectives import (
 )
 from headstart.train import TrainSettings
 
+STACKED = (("*attention.qkv.weight", 3), ("*mlp.up.weight", 2))  # for Muon, where gated
 LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
 
 
@@ -110,7 +111,7 @@ def token_importance(store: TokenStore, vocabulary: Vocabulary) -> np.ndarray:
     return importance(frequency, len(store), special=vocabulary.special)
 
 
-def train_settings(settings: PretrainSettings) -> TrainSettings:
+def train_settings(settings: PretrainSettings, model: Model) -> TrainSettings:
     """What the trainer is told of a pretraining run."""
     o, schedule = settings.optimizer, settings.schedule
     made = TrainSettings(
@@ -127,6 +128,7 @@ def train_settings(settings: PretrainSettings) -> TrainSettings:
         decay=schedule.decay,
         save_minutes=settings.save_minutes,
         keep=settings.keep,
+        fused=STACKED if model.config.gated else STACKED[:1],
     )
     return on_machine(made, settings.machine)
 

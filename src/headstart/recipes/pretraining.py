@@ -93,7 +93,7 @@ def pretrain(
         Learner(model, heads),
         objective,
         source,
-        train_settings(settings),
+        train_settings(settings, model),
         folder=folder.path,
         probes=_probes(labelled, prepared, settings),
         data_digest=prepared.store.digest,

@@ -290,14 +290,14 @@ class Frozen:
 def frozen_features(
     own: Start, train: Labelled, test: Labelled, settings: ReportSettings
 ) -> Frozen:
-    """Pooled states, centred and scaled by the training file's texts (not its labels)."""
+    """Pooled states, centred by the training file's texts (not its labels), of length 1."""
     start = time.perf_counter()
     assert own.tokenizer is not None, "a pretrained start comes with its tokenizer"
     how = transfer_settings(settings.transfer, settings.data, settings.machine)
     cache = feature_cache(own, how)
     mine, theirs = (cache.of(encode(own.tokenizer, rows.texts)) for rows in (train, test))
-    centre, spread = mine.mean(0), mine.std(0) + 1e-6
-    scaled = [normalize((rows - centre) / spread) for rows in (mine, theirs)]
+    centre = mine.mean(0)
+    scaled = [normalize(rows - centre) for rows in (mine, theirs)]
     return Frozen(scaled[0], scaled[1], time.perf_counter() - start, cache)
 
 
