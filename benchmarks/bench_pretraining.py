@@ -6,6 +6,7 @@ Real tokens are tokens of the documents: neither padding nor [CLS] and [SEP].
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -123,7 +124,8 @@ def profile(job: Job) -> Reading:
         method = getattr(trainer.optimizer, name)
         setattr(trainer.optimizer, name, profiling.marked(profiling.OPTIMISER, method))
     warm, timed = (1, 1) if job.quick else (WARM, 5)
-    return profiling.shares(trainer.steps(), warm=warm, timed=timed)
+    with contextlib.closing(trainer.steps()) as steps:
+        return profiling.shares(steps, warm=warm, timed=timed)
 
 
 def _trainer(job: Job) -> tuple[Trainer, TokenBatches]:
