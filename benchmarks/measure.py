@@ -134,7 +134,8 @@ def main(benchmark: Benchmark) -> None:
         folder = Path(name)
         inputs = benchmark.prepare(folder)
         _say(f"{benchmark.name}: " + ", ".join(f"{k} {v}" for k, v in inputs.items()))
-        record = {
+        cases: dict[str, object] = {}
+        record: dict[str, object] = {
             "benchmark": benchmark.name,
             "about": benchmark.about,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -144,15 +145,15 @@ def main(benchmark: Benchmark) -> None:
             "inputs": inputs,
             "before": asdict(seen),
             "busy": bool(seen.faults),
-            "cases": {},
+            "cases": cases,
         }
         for case in benchmark.cases:
             if chosen.case and case.name != chosen.case:
                 continue
             job = Job(case.name, folder, chosen.threads, chosen.quick)
             outcome, busy = _run_case(case, job, rounds)
-            record["cases"][case.name] = outcome
-            record["busy"] = record["busy"] or busy
+            cases[case.name] = outcome
+            record["busy"] = bool(record["busy"]) or busy
             _write(record, chosen)
     if record["busy"]:
         _say("The machine was BUSY: take no number from this run.")
@@ -197,6 +198,9 @@ def _run_case(case: Case, job: Job, count: int) -> tuple[dict[str, object], bool
             f"  {case.name}: ours is {r.median:.2f} times as good as {peer.name} "
             f"({r.lowest:.2f} to {r.highest:.2f} over {count} rounds){' BUSY' if busy else ''}"
         )
+    medians = {side.name: _medians(rounds, side.name) for side in case.sides}
+    for name, reading in medians.items():
+        _say(f"  {case.name} {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in reading.items()))
     extras = {extra.name: _start(extra, job) for extra in case.extras}
     for name, reading in extras.items():
         _say(f"  {case.name} {name}: " + ", ".join(f"{k} {v:.3g}" for k, v in reading.items()))
@@ -206,7 +210,7 @@ def _run_case(case: Case, job: Job, count: int) -> tuple[dict[str, object], bool
         "higher_is_better": case.higher_is_better,
         "sides": {side.name: side.title for side in (*case.sides, *case.extras)},
         "rounds": [asdict(one) for one in rounds],
-        "medians": {side.name: _medians(rounds, side.name) for side in case.sides},
+        "medians": medians,
         "ratios": {name: asdict(ratio) for name, ratio in ratios.items()},
         "extras": extras,
         "busy": busy,
@@ -300,11 +304,8 @@ def machine() -> Facts:
     information = Path("/proc/cpuinfo")
     if information.is_file():
         text = information.read_text()
-        fields = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in text.splitlines()
-            if ":" in line
-        )
+        pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+        fields = {name.strip(): value.strip() for name, value in pairs}
         flags = fields.get("flags", "").split()
         facts["processor"] = fields.get("model name", platform.machine())
         facts["instructions"] = " ".join(
