@@ -70,7 +70,7 @@ def changed(before, after):
 )
 def test_fine_tuning_begins_with_exactly_the_probes_scores(family, head):
     start, data = small_start(family), labelled(40)
-    settings = replace(STILL, head=head)
+    settings = replace(STILL, head=head, head_scale=1.0)
     tuned = finetune(start, data, "full", settings=settings, seed=0)
     task = Classify("classes", outputs=3, vocabulary=start.vocabulary, head=head)
     classifier = task.heads(start.model, seed=0)["sequence"]
@@ -85,6 +85,9 @@ def test_fine_tuning_begins_with_exactly_the_probes_scores(family, head):
     )
     expected = linear.decision(features.astype(np.float64))
     np.testing.assert_allclose(tuned.predict(data.texts), expected, atol=2e-3)
+    cooler = replace(settings, head_scale=0.1)
+    cooled = finetune(start, data, "full", settings=cooler, seed=0).predict(data.texts)
+    np.testing.assert_allclose(10 * cooled, expected, atol=2e-3)
     without = finetune(
         start, data, "full", settings=replace(settings, head_first=False), seed=0
     ).predict(data.texts)
@@ -267,9 +270,9 @@ def test_stopping_early_ends_with_the_best_weights_on_labels_held_out(start):
 
 
 def test_auto_is_the_probe_with_few_labels_and_the_better_of_two_otherwise(start):
-    few = candidates(start, labelled(64), "auto", FAST)
+    few = candidates(start, labelled(32), "auto", FAST)
     assert [one.method for one in few] == ["probe"]
-    many = candidates(start, labelled(65), "auto", FAST)
+    many = candidates(start, labelled(33), "auto", FAST)
     assert [one.method for one in many] == ["probe", "full"]
     assert transfer(start, labelled(30), "auto", settings=FAST).method == "probe"
 
@@ -293,10 +296,10 @@ def test_fresh_weights_get_a_schedule_of_their_own_and_no_probe_first():
     start = replace(small_start(), pretrained=False)
     options = candidates(start, labelled(80), "auto", FAST)
     assert [(one.method, one.settings.lr, one.settings.epochs) for one in options] == [
-        ("full", 3e-4, 1),
-        ("full", 3e-4, 3),
-        ("full", 1e-3, 1),
-        ("full", 1e-3, 3),
+        ("full", 5e-4, 1),
+        ("full", 5e-4, 3),
+        ("full", 2e-3, 1),
+        ("full", 2e-3, 3),
     ]
     assert not any(one.settings.head_first for one in options)
     fitted = transfer(start, labelled(40), "full", settings=replace(FAST, min_steps=2))
@@ -351,3 +354,11 @@ def test_no_texts_give_no_scores(start):
     fitted = transfer(start, labelled(30), "probe", settings=FAST)
     none = Sequences(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
     assert fitted.predict(none).shape == (0, 3)
+
+
+def test_rates_fall_with_the_size_of_the_model_and_a_given_rate_is_kept():
+    free = TransferSettings()
+    assert free.rate("full", parameters=4_000_000) == 1e-3
+    # (5 / 110)^0.75 of 1e-3
+    assert free.rate("full", parameters=110_000_000) == pytest.approx(9.84e-5, rel=1e-2)
+    assert replace(free, lr=7e-4).rate("full", parameters=110_000_000) == 7e-4

@@ -2,7 +2,8 @@
 
 In: a start, encoded labelled texts, settings. Out: a `Fitted`. The loop is `train.Trainer`; here is
 decided what trains, for how many steps and from which head. With `head_first` the classifier
-begins as the tuned linear probe, so that step 0 answers exactly as the probe does.
+begins as the tuned linear probe, so that step 0 answers exactly as the probe does; its scores are
+made smaller by `head_scale`.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ def finetune(
     assert isinstance(head, SequenceHead), "the task's head"
     if settings.head_first and start.pretrained:
         probe_first(start, learnt, head, settings=settings, seed=seed, cache=cache)
+        if examples.kind != "number":
+            _rescale(head, 0.0, settings.head_scale)
         _rescale(head, -shift / scale, 1 / scale)
     _set_dropout(model, head, settings.dropout, attention=0.0)
     if method == "lora":
@@ -339,6 +342,6 @@ def grid(settings: TransferSettings) -> list[TransferSettings]:
     fresh = replace(settings, head_first=False, layer_decay=1.0, freeze=())
     return [
         replace(fresh, lr=rate, epochs=settings.epochs * more)
-        for rate in (3e-4, 1e-3)
+        for rate in (5e-4, 2e-3)
         for more in (1, 3)
     ]

@@ -26,7 +26,7 @@ from headstart.evaluate.transfer_settings import METHODS, Method, TransferSettin
 from headstart.families.readout import plain_head
 from headstart.tasks import LabelledTokens, stratified
 
-FEW_LABELS = 64  # up to here, auto is the probe
+FEW_LABELS = 32  # up to here, auto is the probe
 SPLIT_OFTEN = 300  # labels, below which a choice is made on three splits instead of one
 CHOICE_SHARE = 0.25  # of the labels, held out to choose by
 

@@ -12,17 +12,22 @@ from headstart.tasks.classify import HeadForm
 Method = Literal["probe", "lora", "partial", "full"]
 
 METHODS: tuple[Method, ...] = ("probe", "lora", "partial", "full")
-METHOD_LR: dict[Method, float] = {"probe": 1e-2, "lora": 3e-3, "partial": 5e-4, "full": 3e-4}
-SMALL_MODEL = 30_000_000  # parameters; larger models want rates smaller in proportion
+METHOD_LR: dict[Method, float] = {"probe": 1e-2, "lora": 3e-3, "partial": 1e-3, "full": 1e-3}
+SMALL_MODEL = 5_000_000  # parameters, up to which the rates above hold
+RATE_POWER = (
+    0.75  # beyond: 3e-4 for 22 M, 1e-4 for 110 M, the rates that such models are tuned with
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferSettings:
     """How a model learns a labelled task.
 
-    lr: peak rate; None is the method's own, lowered for models of more than 30 M parameters.
+    lr: peak rate; None is the method's own, lowered for models of more than 5 M parameters.
     epochs, min_steps, max_steps: passes over the labels, but at least and at most so many steps.
     head_first: a probe initialises the classifier before other weights move (Kumar et al. 2022).
+    head_scale: multiplies its scores (not for numbers): the same answers, less sure of themselves.
+        A probe tuned on few labels is so sure that little gradient is left for the body.
     unfreeze: "gradual" trains from the top block down (Howard and Ruder 2018).
     layer_decay: factor on the rate from each block to the one below. dropout: while fine-tuning.
     top_layers: blocks that train in method partial. freeze: further globs that stay fixed.
@@ -43,6 +48,7 @@ class TransferSettings:
     layer_decay: float = 0.9
     dropout: float = 0.1
     head_first: bool = True
+    head_scale: float = 0.1
     unfreeze: Literal["at_once", "gradual"] = "at_once"
     top_layers: int = 2
     freeze: tuple[str, ...] = ()
@@ -73,7 +79,7 @@ class TransferSettings:
         """The peak learning rate of a method for a model of this size."""
         if self.lr is not None:
             return self.lr
-        return METHOD_LR[method] * min(1.0, SMALL_MODEL / max(1, parameters))
+        return METHOD_LR[method] * float(min(1.0, SMALL_MODEL / max(1, parameters)) ** RATE_POWER)
 
     def record(self, method: Method, *, seed: int) -> dict[str, str | float | int | bool]:
         """Everything that repeats a transfer, as plain values."""
