@@ -151,13 +151,17 @@ class Race:
 
 
 def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
-    """Fill the score table: cheap arms whole, then costly waves seed by seed while time is left."""
+    """Fill the score table: cheap arms whole, then costly waves while time is left.
+
+    Few labels come first, and all seeds and arms of one label count before the next: what the time
+    does not reach is whole columns at the right, not the seeds that intervals are made of.
+    """
     plan = [
         (contestant, count, seed)
         for wave in sorted({one.wave for one in contestants})
+        for count in race.counts
         for seed in race.seeds
         for contestant in contestants
-        for count in race.counts
         if contestant.wave == wave
     ]
     for number, (contestant, count, seed) in enumerate(plan):
