@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, m
 from headstart.budget import Budget, parse_budget
 from headstart.sections import (
     OBJECTIVE_NEEDS,
+    ArmName,
     DataSettings,
     Family,
     Kind,
@@ -165,9 +166,10 @@ class ReportSettings(Settings):
         5,
         "Repeats of every cell of the table.",
         source="smallest for a usable interval",
-        ge=2,
+        ge=1,
         le=100,
     )
+    arms: tuple[ArmName, ...] = setting((), "Arms to run; none named: all of them.")
     pretrain_share: float = setting(
         0.5, "Share of the budget that pretraining gets.", unit="share", gt=0, lt=1
     )

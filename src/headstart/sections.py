@@ -41,6 +41,18 @@ OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
     "contrast": frozenset({"encoder", "decoder"}),
 }
 Method = Literal["auto", "probe", "lora", "partial", "full"]
+ArmName = Literal[
+    "majority",
+    "tfidf",
+    "lsa",
+    "scratch",
+    "own-probe",
+    "own-probe+lsa",
+    "own-full",
+    "own-lora",
+    "own-partial",
+    "public-probe",
+]
 Kind = Literal["auto", "classes", "multilabel", "number"]
 TokenizerKind = Literal["wordpiece", "bpe", "unigram", "bytes"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headstart.batch import Sequences
-from headstart.data.loader import TokenBatches, Windows, permutation
+from headstart.data.loader import Chosen, Stretches, TokenBatches, Windows, permutation
 
 
 @dataclass
@@ -121,3 +121,34 @@ def test_an_empty_source_is_refused():
     empty = Sequences(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
     with pytest.raises(ValueError, match="nothing to make batches of"):
         TokenBatches(empty, tokens_per_batch=10, seed=0)
+
+
+def test_a_least_number_of_windows_is_kept_as_far_as_four_tokens_each_allow():
+    windows = Windows(held([20, 9, 5]), length=32, pieces=2)
+    assert [int((windows.document == d).sum()) for d in range(3)] == [2, 2, 1]
+    assert windows.lengths.tolist() == [10, 10, 4, 5, 5]
+
+
+def test_windows_of_a_stretch_travel_together():
+    source = held([40, 8, 24])
+    windows = Windows(source, length=8)  # 5, 1 and 3 windows
+    stretches = Stretches(windows, most=2)
+    assert stretches.lengths.tolist() == [16, 16, 8, 8, 16, 8]
+    taken = stretches.take(np.array([4, 0]))
+    assert taken.index.tolist() == [6, 7, 0, 1]
+    assert taken.fields["document"].tolist() == [2, 2, 0, 0]
+    assert taken.tokens.tolist() == [*range(48, 64), *range(16)]
+
+
+def test_batches_of_stretches_hold_every_window_once_an_epoch():
+    windows = Windows(held([40, 8, 24, 31]), length=8)
+    batches = TokenBatches(Stretches(windows, most=2), tokens_per_batch=20, seed=1)
+    seen = np.concatenate([batches.batch(n).index for n in range(batches.batches_per_epoch)])
+    assert sorted(seen.tolist()) == list(range(len(windows)))
+
+
+def test_chosen_sequences_are_numbered_anew():
+    windows = Windows(held([8, 8, 8]), length=8)
+    some = Chosen(windows, np.array([2, 0]))
+    assert some.lengths.tolist() == [8, 8]
+    assert some.take(np.array([0])).index.tolist() == [2]

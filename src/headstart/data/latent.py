@@ -61,6 +61,7 @@ def token_vectors(
         svd = TruncatedSVD(most, random_state=seed).fit(counts)
         vectors[:, :most] = svd.components_.T * np.sqrt(svd.singular_values_)
     used = weight > 0
+    vectors[~used] = 0  # the solver leaves rounding noise there
     scale = np.sqrt((vectors[used] ** 2).mean()) if used.any() else 0.0
     return vectors / scale if scale > 0 else vectors
 

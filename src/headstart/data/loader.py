@@ -15,7 +15,7 @@ import numpy as np
 
 from headstart.batch import Sequences, ragged_index
 
-SHORTEST_PIECE = 8  # tokens: shorter documents are not cut for the sake of having more windows
+SHORTEST_PIECE = 4  # tokens: shorter documents are not cut for the sake of having more windows
 
 
 class Documents(Protocol):
@@ -51,7 +51,7 @@ class Windows:
     A document is cut into as few windows as possible, of lengths that differ by at most one: no
     token is lost and there is no runt at the end. Documents with fewer than `shortest` tokens give
     no window; they are counted in `dropped`. Every document gives at least `pieces` windows, as far
-    as each can have eight tokens.
+    as each can have four tokens.
 
     document: (N,) which document each window comes from.
     order: (N,) its place among the windows of that document: 0, 1, ...

@@ -98,12 +98,13 @@ class _RowProducts(torch.autograd.Function):
             split = qkv[span].view(*rows, 3, heads, dim).permute(2, 0, 3, 1, 4).contiguous()
             if cos is not None and sin is not None:
                 _turn(split[:2], *_angles(cos, sin, mask))
+            split[0].mul_(dim**-0.5)
             q, k, v = split.view(3, -1, mask.width, dim).unbind(0)  # R * H, W, D each
-            scores = torch.bmm(q, k.transpose(1, 2)).mul_(dim**-0.5)
+            scores = torch.bmm(q, k.transpose(1, 2))
             bias = _bias(mask, scores)
             if bias is not None:
                 scores.view(mask.count, heads, mask.width, mask.width).add_(bias)
-            weights = torch.softmax(scores, -1)
+            weights = softmax_(scores)
             mixed = torch.bmm(weights, v).view(mask.count, heads, mask.width, dim)
             out[span].view(*rows, heads, dim).copy_(mixed.transpose(1, 2))
             saved += [split, weights]
@@ -127,10 +128,9 @@ class _RowProducts(torch.autograd.Function):
             q, k, v = split.view(3, -1, mask.width, dim).unbind(0)
             through = torch.bmm(grad, v.transpose(1, 2))
             scores = torch._softmax_backward_data(through, weights, -1, weights.dtype)
-            scores.mul_(dim**-0.5)
             out = torch.empty_like(split)
             flat = out.view(3, -1, mask.width, dim)
-            torch.bmm(scores, k, out=flat[0])
+            torch.bmm(scores, k, out=flat[0]).mul_(dim**-0.5)  # q was saved with its scale
             torch.bmm(scores.transpose(1, 2), q, out=flat[1])
             torch.bmm(weights.transpose(1, 2), grad, out=flat[2])
             if ctx.cos is not None:
@@ -138,6 +138,11 @@ class _RowProducts(torch.autograd.Function):
                 _turn(out[:2], cos, -sin)
             back[span].view(*rows, 3, heads, dim).copy_(out.permute(1, 3, 0, 2, 4))
         return back, None, None, None
+
+
+def softmax_(scores: Tensor) -> Tensor:
+    """Softmax over the last axis, written over its argument: fresh memory costs more than it."""
+    return torch.ops.aten._softmax.out(scores, -1, False, out=scores)  # type: ignore[no-any-return]
 
 
 def _span(mask: RowMask) -> slice:

@@ -21,14 +21,14 @@ class Embedding(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         width = config.hidden_size
-        self.tokens = nn.Embedding(config.vocab_size, width)
+        self.tokens = _table(config.vocab_size, width)
         self.offset = config.position_offset
         rows = config.max_positions + config.position_offset
-        self.positions = nn.Embedding(rows, width) if config.position == "learned" else None
+        self.positions = _table(rows, width) if config.position == "learned" else None
         self.fixed: Tensor | None
         table = sinusoids(config.max_positions, width) if config.position == "sinusoidal" else None
         self.register_buffer("fixed", table, persistent=False)
-        self.segments = nn.Embedding(config.segments, width) if config.segments else None
+        self.segments = _table(config.segments, width) if config.segments else None
         self.norm = Norm(config) if config.embedding_norm else None
         self.dropout = config.dropout
 
@@ -44,3 +44,11 @@ class Embedding(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return F.dropout(x, self.dropout, self.training) if self.dropout else torch.as_tensor(x)
+
+
+def _table(rows: int, width: int) -> nn.Embedding:
+    """A table still to be filled by `initialise` or from a file.
+
+    Drawing its noise here would be thrown away, and under the meta device imports torch's compiler.
+    """
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from headstart.nn.attention import softmax_
+
 SCORES_AT_ONCE = 2**26  # scores (targets x outputs) held at a time
 
 
@@ -45,6 +47,7 @@ class _TableLoss(torch.autograd.Function):
     ) -> Tensor:
         count, outputs = len(hidden), len(table)
         step = max(1, SCORES_AT_ONCE // outputs)
+        mean = 1 / max(1, count)
         order = torch.argsort(target[0], stable=True)
         target, share = target[:, order], share[order]
         grad_hidden = torch.empty_like(hidden)
@@ -62,23 +65,26 @@ class _TableLoss(torch.autograd.Function):
             chosen = hidden[some]
             scores = chosen @ table.t() if bias is None else torch.addmm(bias, chosen, table.t())
             # softmax is computed in fp32 inside, whatever its input and output are
-            chance = torch.softmax(scores, -1)
+            chance = softmax_(scores)
             total -= (share[mine] * chance[at].float().clamp_min(1e-30).log()).sum()
             chance.index_put_(at, -share[mine].to(chance.dtype), accumulate=True)
-            grad_hidden[some] = chance @ table
-            grad_table.addmm_(chance.t(), chosen)
+            grad_hidden[some] = (chance @ table).mul_(mean)
+            grad_table.addmm_(chance.t(), chosen, alpha=mean)
             if grad_bias is not None:
-                grad_bias += chance.sum(0)
+                ones = chance.new_ones(1, len(chosen))
+                grad_bias.add_((ones @ chance)[0], alpha=mean)  # faster than a sum over rows
         ctx.save_for_backward(grad_hidden, grad_table, grad_bias)
-        ctx.count = max(1, count)
-        return total / max(1, count)
+        return total * mean
 
     @staticmethod
     def backward(
         ctx: Any,  # noqa: ANN401
         *grads: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
-        grad_hidden, grad_table, grad_bias = ctx.saved_tensors
-        scale = (grads[0] / ctx.count).to(grad_hidden.dtype)
-        bias = None if grad_bias is None else grad_bias * scale
-        return grad_hidden * scale, grad_table * scale, bias, None, None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        if float(grads[0]) == 1.0:
+            return (*ctx.saved_tensors, None, None)
+        scale = grads[0]
+        hidden, table, bias = (
+            None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors
+        )
+        return hidden, table, bias, None, None

@@ -1,8 +1,8 @@
 """`headstart plan`: what a pretraining run would do, before it does it.
 
 Reads the corpus once (the first 64 MB in full, the rest by size), times matrix products for a
-moment, and forecasts steps, passes, time, memory and disk. A forecast, not a promise: measured runs
-lay within a factor of two of it on the machines tried.
+moment, and forecasts steps, passes, time, memory and disk. A rough forecast: `pretrain` itself
+times real steps before it fixes their number.
 """
 
 from __future__ import annotations

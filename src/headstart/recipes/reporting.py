@@ -48,6 +48,9 @@ from headstart.train.run import machine, versions
 from headstart.words import say
 
 TEST_SHARE = 0.2
+# of the test split, the twin's fresh weights and its tuning: --seed and --seeds choose label draws,
+# and a cell repeated alone must meet the same split and twin
+FIXED_SEED = 0
 MOST_CORPUS_TEXTS = 100_000  # that the bag-of-words controls are fitted on
 
 MAJORITY = Arm("majority", "control", "Majority class", "多数类")
@@ -111,7 +114,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
         budget_seconds=settings.budget.amount,
         spent_seconds=spent,
         command=_command(data, settings),
-        cell_command=_command(data, settings) + " --only {arm} --labels {labels} --seed {seed}",
+        cell_command=_command(data, settings, cell=True),
         environment=_environment(settings),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
@@ -139,7 +142,7 @@ def read_task(data: Sequence[Path], settings: ReportSettings, events: Events) ->
     )
     events.note(train.note)
     if settings.test is None:
-        inside, outside = stratified(train.labels, TEST_SHARE, seed=settings.seed)
+        inside, outside = stratified(train.labels, TEST_SHARE, seed=FIXED_SEED)
         train, test = train.take(inside), train.take(outside)
         events.note(say("test_split", rows=len(test)))
     else:
@@ -244,7 +247,7 @@ def enter(task: Task, model: Path, settings: ReportSettings, events: Events) -> 
         frozen = frozen_features(public, train, test, settings)
         arms.append(Linear(PUBLIC_PROBE, frozen.train, frozen.test, kind, shared_s=frozen.seconds))
     events.progress("features", 4, 4)
-    return arms
+    return [one for one in arms if not settings.arms or one.arm.name in settings.arms]
 
 
 def pretrained_start(folder: Path) -> Start:
@@ -262,10 +265,11 @@ def _trained(
     train = tokenized(task.train, own.tokenizer)
     test = encode(own.tokenizer, task.test.texts)
     model = own.model
-    twin = build_model(model.config, family=model.family, style=model.style, seed=settings.seed)
+    twin = build_model(model.config, family=model.family, style=model.style, seed=FIXED_SEED)
     scratch = Start(twin, own.vocabulary, pretrained=False, tokenizer=own.tokenizer)
     how = transfer_settings(settings.transfer, settings.data, settings.machine)
-    arms = [Transfer(SCRATCH, scratch, train, test, "full", how)]
+    seed = FIXED_SEED
+    arms = [Transfer(SCRATCH, scratch, train, test, "full", how, seed)]
     methods: list[tuple[Method, Arm, int]] = [
         ("full", FULL, 1),
         ("lora", LORA, 2),
@@ -273,7 +277,7 @@ def _trained(
     ]
     for method, arm, wave in methods:
         if settings.transfer.method in ("auto", method):
-            arms.append(Transfer(arm, own, train, test, method, how, cache, wave=wave))
+            arms.append(Transfer(arm, own, train, test, method, how, seed, cache, wave))
     return arms
 
 
@@ -330,14 +334,21 @@ def _leaks(found: LeakReport) -> Leaks:
     )
 
 
-def _command(data: Sequence[Path], settings: ReportSettings) -> str:
-    """The command, with file names but without folders of this machine."""
+def _command(data: Sequence[Path], settings: ReportSettings, *, cell: bool = False) -> str:
+    """The command, with file names but without folders of this machine; or what repeats a cell."""
     words = ["headstart", "report", *(path.name for path in data)]
-    for flag, names in (("--corpus", settings.corpus), ("--test", [settings.test])):
+    if cell:
+        words += ["--from", f"{Path(settings.out or '.').name}/pretrained"]
+    named = {"--test": [settings.test], "--public": [settings.public]}
+    if not cell:
+        named["--from"] = [settings.start]
+        named["--corpus"] = list(settings.corpus)
+    for flag, names in named.items():
         for name in names:
             words += [flag, Path(name).name] if name else []
-    words += ["--budget", str(settings.budget), "--seeds", str(settings.seeds)]
-    return shlex.join(words)
+    if cell:
+        return shlex.join(words) + " --set arms=[{arm}] --labels {labels} --seed {seed} --seeds 1"
+    return shlex.join([*words, "--budget", str(settings.budget), "--seeds", str(settings.seeds)])
 
 
 def _environment(settings: ReportSettings) -> dict[str, str]:

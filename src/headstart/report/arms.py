@@ -95,7 +95,7 @@ class Transfer:
 
     start: pretrained, or fresh weights. cache: the start's frozen features, shared by all cells.
     Where there is something to choose (the scratch twin's rate and passes), it is chosen inside the
-    labels of the first seed of each label count and kept for the other seeds.
+    labels that `first_seed` draws, for each label count, and kept for the other seeds.
     """
 
     arm: Arm
@@ -104,6 +104,7 @@ class Transfer:
     test: Sequences
     method: Method
     settings: TransferSettings
+    first_seed: int
     cache: FeatureCache | None = None
     wave: int = 1
     shared_s: float = 0.0
@@ -114,9 +115,7 @@ class Transfer:
         examples = self.train.take(rows)
         choice = self.chosen.get(len(rows))
         if choice is None and not self.start.pretrained:
-            options = candidates(self.start, examples, self.method, self.settings)
-            choice = choose(self.start, examples, options, seed=seed, cache=self.cache)
-            self.chosen[len(rows)] = choice
+            choice = self.chosen[len(rows)] = self._choose(len(rows))
         fitted = transfer(
             self.start,
             examples,
@@ -127,6 +126,12 @@ class Transfer:
             choice=choice,
         )
         return Answer(fitted.answers(self.test), fitted.settings)
+
+    def _choose(self, count: int) -> Choice:
+        labels, kind, seed = self.train.labels, self.train.kind, self.first_seed
+        examples = self.train.take(draw(labels, count, seed=seed, kind=kind))
+        options = candidates(self.start, examples, self.method, self.settings)
+        return choose(self.start, examples, options, seed=seed, cache=self.cache)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def computing(precision: Precision) -> Iterator[None]:
 
 def _set_deterministic(on: bool, *, warn_only: bool) -> None:
     """As torch.use_deterministic_algorithms, which would import the compiler: two seconds."""
-    torch._C._set_deterministic_algorithms(on, warn_only=warn_only)
+    if torch._C is not None:  # it is gone when a run that was broken off ends with the program
+        torch._C._set_deterministic_algorithms(on, warn_only=warn_only)
 
 
 def fingerprint(precision: Precision) -> dict[str, str]:

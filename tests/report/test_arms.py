@@ -1,0 +1,125 @@
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from headstart.errors import InputError
+from headstart.report.arms import Answer, Linear, Majority, Race, expected_seconds, run_arms
+from headstart.report.cells import Arm, Cell, ScoreTable
+
+GOLD = np.array([0, 1, 0, 0])
+LABELS = np.array([0, 1] * 50)
+
+
+@dataclass
+class Fake:
+    """Answers what it is told, and remembers what it learned from."""
+
+    arm: Arm
+    wave: int = 0
+    shared_s: float = 0.0
+    answer: np.ndarray = field(default_factory=GOLD.copy)
+    seen: list = field(default_factory=list)
+    fault: Exception | None = None
+
+    def run(self, rows, labels, seed):
+        self.seen.append((len(rows), seed, rows.tolist()))
+        if self.fault is not None:
+            raise self.fault
+        return Answer(self.answer, {"lr": 0.1})
+
+
+def arm(name: str) -> Arm:
+    return Arm(name, "control", name, name)
+
+
+def race(table: ScoreTable, *, seconds: float = 1000.0, notes: list | None = None) -> Race:
+    return Race(
+        table=table,
+        labels=LABELS,
+        gold=GOLD,
+        kind="classes",
+        metric="accuracy",
+        counts=(10, 40),
+        seeds=(0, 1),
+        deadline=time.monotonic() + seconds,
+        progress=lambda done, total, what: None,
+        note=(notes if notes is not None else []).append,
+    )
+
+
+def test_every_arm_gets_a_cell_for_each_count_and_seed_from_the_same_nested_rows():
+    table, first, second = ScoreTable(), Fake(arm("a")), Fake(arm("b"))
+    run_arms([first, second], race(table))
+    assert len(table) == 8
+    assert first.seen == second.seen
+    rows = {(count, seed): set(chosen) for count, seed, chosen in first.seen}
+    assert rows[10, 0] < rows[40, 0]
+    assert rows[10, 0] != rows[10, 1]
+    cell = table.get("a", 10, 1)
+    assert (cell.score, cell.status, cell.settings) == (1.0, "done", {"lr": 0.1})
+
+
+def test_scores_are_measured_on_the_test_rows():
+    table = ScoreTable()
+    run_arms([Fake(arm("a"), answer=np.array([0, 1, 1, 1]))], race(table))
+    assert table.get("a", 10, 0).score == 0.5
+
+
+def test_finished_cells_are_not_run_again_and_skipped_ones_are():
+    table = ScoreTable([Cell("a", 10, 0, 0.25, 1.0), Cell("a", 40, 0, 0, 0, status="skipped")])
+    one = Fake(arm("a"))
+    run_arms([one], race(table))
+    assert [(count, seed) for count, seed, _ in one.seen] == [(10, 1), (40, 0), (40, 1)]
+    assert table.get("a", 10, 0).score == 0.25
+
+
+def test_without_time_costly_cells_are_recorded_as_skipped_and_cheap_ones_still_run():
+    table = ScoreTable()
+    cheap, costly = Fake(arm("cheap")), Fake(arm("costly"), wave=1)
+    run_arms([costly, cheap], race(table, seconds=-1.0))
+    assert len(cheap.seen) == 4
+    assert costly.seen == []
+    assert table.get("costly", 40, 1).status == "skipped"
+    assert table.get("costly", 40, 1).note == ("needs about 0 s, but 0 s of the budget were left")
+
+
+def test_few_labels_are_done_for_all_seeds_before_more_labels():
+    one, other = Fake(arm("a"), wave=1), Fake(arm("b"), wave=1)
+    run_arms([one, other], race(ScoreTable()))
+    assert [(count, seed) for count, seed, _ in one.seen] == [(10, 0), (10, 1), (40, 0), (40, 1)]
+
+
+def test_the_time_of_a_cell_is_expected_from_the_cells_before_it():
+    table = ScoreTable([Cell("a", 10, 0, 0.5, 2.0), Cell("a", 10, 1, 0.5, 4.0)])
+    assert expected_seconds(table, "a", 10) == 3.0
+    assert expected_seconds(table, "a", 40) == 12.0  # four times the labels
+    assert expected_seconds(table, "b", 40) == 0.0
+
+
+def test_an_arm_that_fails_is_recorded_with_its_message_and_the_others_go_on():
+    table, notes = ScoreTable(), []
+    broken = Fake(arm("broken"), fault=InputError("one class only"))
+    run_arms([broken, Fake(arm("a"))], race(table, notes=notes))
+    assert table.get("broken", 10, 0).status == "failed"
+    assert table.get("broken", 10, 0).note == "one class only"
+    assert notes[0] == "broken, 10 labels, seed 0: one class only"
+    assert table.get("a", 40, 1).status == "done"
+
+
+def test_our_own_faults_are_not_hidden_as_failed_cells():
+    with pytest.raises(ZeroDivisionError):
+        run_arms([Fake(arm("a"), fault=ZeroDivisionError())], race(ScoreTable()))
+
+
+def test_the_majority_and_a_linear_head_on_separable_features():
+    table = ScoreTable()
+    train = np.stack([LABELS * 2.0 - 1, np.ones(100)], 1)
+    test = np.stack([GOLD * 2.0 - 1, np.ones(4)], 1)
+    run_arms(
+        [Majority(arm("majority"), 4, "classes"), Linear(arm("linear"), train, test, "classes")],
+        race(table),
+    )
+    assert table.get("majority", 10, 0).score in (0.25, 0.75)
+    assert table.get("linear", 10, 0).score == 1.0
