@@ -55,26 +55,26 @@ MOST_CORPUS_TEXTS = 100_000  # that the bag-of-words controls are fitted on
 
 MAJORITY = Arm("majority", "control", "Majority class", "多数类")
 TFIDF = Arm("tfidf", "control", "TF-IDF + linear", "TF-IDF + 线性")
-LSA = Arm("lsa", "control", "LSA of the corpus + linear", "语料 LSA + 线性")
-OWN_PROBE = Arm("own-probe", "own", "Own pretrained, frozen", "自预训练，冻结")
-OWN_WORDS = Arm(
-    "own-probe+lsa", "own", "Own pretrained, frozen, beside LSA", "自预训练，冻结，并用 LSA"
-)
+LSA = Arm("lsa", "control", "LSA + linear", "LSA + 线性")
+OWN_PROBE = Arm("own-probe", "own", "Own, frozen", "自预训练，冻结")
+OWN_WORDS = Arm("own-probe+lsa", "own", "Own, frozen + LSA", "自预训练，冻结 + LSA")
 SCRATCH = Arm("scratch", "scratch", "From scratch, tuned", "从零训练，已调参")
-FULL = Arm("own-full", "own", "Own pretrained, all weights", "自预训练，全部微调")
-LORA = Arm("own-lora", "own", "Own pretrained, LoRA", "自预训练，LoRA")
-PARTIAL = Arm("own-partial", "own", "Own pretrained, top layers", "自预训练，微调顶层")
-PUBLIC_PROBE = Arm("public-probe", "public", "Public checkpoint, frozen", "公开模型，冻结")
+FULL = Arm("own-full", "own", "Own, all weights", "自预训练，全部微调")
+LORA = Arm("own-lora", "own", "Own, LoRA", "自预训练，LoRA")
+PARTIAL = Arm("own-partial", "own", "Own, top layers", "自预训练，微调顶层")
+PUBLIC_PROBE = Arm("public-probe", "public", "Public, frozen", "公开模型，冻结")
 
 
 @dataclass(frozen=True)
 class Task:
-    """The labelled rows of both sides. spared: training rows left out because the test has them."""
+    """The labelled rows of both sides. rows, quarantined: of the labelled file."""
 
     train: Labelled
     test: Labelled
     leaks: LeakReport
     corpus: Corpus | None
+    rows: int
+    quarantined: int
 
 
 def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) -> ReportResult:
@@ -141,6 +141,7 @@ def read_task(data: Sequence[Path], settings: ReportSettings, events: Events) ->
         bad_rows="skip",
     )
     events.note(train.note)
+    rows, quarantined = train.rows, train.quarantined
     if settings.test is None:
         inside, outside = stratified(train.labels, TEST_SHARE, seed=FIXED_SEED)
         train, test = train.take(inside), train.take(outside)
@@ -164,7 +165,8 @@ def read_task(data: Sequence[Path], settings: ReportSettings, events: Events) ->
     if leaks.train_drop:
         kept = np.setdiff1d(np.arange(len(train)), np.fromiter(leaks.train_drop, np.int64))
         train = train.take(kept)
-    return Task(train, test, leaks, None if corpus is None else corpus.without(leaks.drop))
+    kept_corpus = None if corpus is None else corpus.without(leaks.drop)
+    return Task(train, test, leaks, kept_corpus, rows, quarantined)
 
 
 @dataclass(frozen=True)
@@ -313,8 +315,8 @@ def _summary(task: Task, run: Run) -> DataSummary:
         counts = dict(zip(train.classes, rows, strict=True))
     return DataSummary(
         train_source=Path(train.source).name,
-        rows_read=train.rows or len(train),
-        quarantined=train.quarantined,
+        rows_read=task.rows,
+        quarantined=task.quarantined,
         rejected=0,
         train_rows=len(train),
         test_rows=len(task.test),

@@ -226,7 +226,12 @@ def _scale(
 
 
 def _ends(low: float, high: float, mean: float) -> tuple[float, float]:
-    """The ends of an interval, drawn no farther than 30 points from the mean."""
+    """The ends of an interval, drawn no farther than 30 points from the mean.
+
+    One cell alone has an endless interval, which would tell nothing: it is drawn as its dot.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return mean, mean
     return max(low, mean - 0.3), min(high, mean + 0.3)
 
 
