@@ -48,7 +48,9 @@ def row(kind, name, info) -> str:
     default = kind()
     for part in name.split("."):
         default = getattr(default, part)
-    shown = {None: "null", True: "true", False: "false", (): "[]"}.get(default, default)
+    shown = default
+    if default is None or isinstance(default, bool) or default == ():
+        shown = {None: "null", True: "true", False: "false", (): "[]"}[default]
     if isinstance(default, tuple) and default:
         shown = "[" + ", ".join(map(str, default)) + "]"
     cells = [f"`{name}`", info.description, describe(info), f"`{shown}`"]

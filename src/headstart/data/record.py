@@ -59,7 +59,7 @@ class Problem:
     outcome: Outcome
 
     def __str__(self) -> str:
-        place = f"{shown(self.source, most=400)}:{self.line}" if self.line else shown(self.source)
+        place = shown(self.source, most=400) + (f":{self.line}" if self.line else "")
         column = f' column "{shown(self.column)}"' if self.column else ""
         return f"{self.code} {place}{column}: {self.message} {self.fix}".rstrip()
 
