@@ -50,7 +50,7 @@ def tokenizer() -> Tokenizer:
 def wikitext() -> list[str]:
     """Paragraphs of WikiText-2, valid and test, with its spelling of punctuation undone."""
     text = _unzipped("wikitext2/valid.txt.gz") + _unzipped("wikitext2/test.txt.gz")
-    for spelt, meant in ((" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."), ("<unk>", "[UNK]")):
+    for spelt, meant in ((" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."), ("<unk>", "unknown")):
         text = text.replace(spelt, meant)
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("=")]
