@@ -44,6 +44,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "about {need:.1f} GiB of memory ({have:.1f} GiB free), {disk:.2f} GiB on disk",
         "约需内存 {need:.1f} GiB（可用 {have:.1f} GiB），磁盘 {disk:.2f} GiB",
     ),
+    "too_few_labels": (
+        "{count} labels are more than the {rows:,} there are: left out of the curve",
+        "要求 {count} 条标签，但只有 {rows:,} 条：该点不在曲线中",
+    ),
     "test_split": (
         "no test file: {rows:,} of the labelled rows are held out for testing",
         "没有测试文件：从标注样本中留出 {rows:,} 条用于测试",

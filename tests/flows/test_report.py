@@ -132,6 +132,23 @@ def test_a_corpus_of_shuffled_tokens_never_pays(tmp_path):
     assert not made.verdict.kind.startswith("pays")
 
 
+def test_a_count_of_labels_that_there_are_not_is_said_and_left_out(tmp_path):
+    notes = Notes()
+    report(
+        tmp_path,
+        labels=demo_data() / "labels.csv",
+        texts=corpus(tmp_path, most=300),
+        events=notes,
+        arms=["majority", "own-probe"],
+        **{"labels": ["60", "5000"]},
+    )
+    said = [note for note in notes.notes if "left out of the curve" in note]
+    assert said == ["5000 labels are more than the 561 there are: left out of the curve"]
+    record = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert {cell["arm"] for cell in record["cells"]} == {"majority", "own-probe"}
+    assert record["label_counts"] == [60]
+
+
 def test_a_report_without_anything_to_pretrain_on_says_what_to_give(tmp_path):
     with pytest.raises(InputError) as caught:
         hs.report(demo_data() / "labels.csv", out=tmp_path / "run")

@@ -16,7 +16,7 @@ from headstart.events import Events, Silent
 from headstart.settings_file import make_settings
 
 BUDGET = "4m"
-LABELS = ["60", "200", "600"]
+LABELS = ["60", "200", "all"]
 
 
 def demo_data() -> Path:

@@ -18,10 +18,14 @@ from headstart.words import Lang
 
 @dataclass(frozen=True)
 class ReportResult:
-    """folder: the run folder, which holds report.html and report.json."""
+    """folder: the run folder, which holds report.html and report.json.
+
+    following: commands that make sense now.
+    """
 
     report: Report
     folder: Path
+    following: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -47,5 +51,5 @@ class ReportResult:
         return {"folder": str(self.folder), **body}
 
     def next_commands(self) -> Sequence[str]:
-        """Nothing: the screen ends with the next step."""
-        return []
+        """The next step of the screen, as a command."""
+        return self.following

@@ -38,7 +38,7 @@ from headstart.recipes.report_result import ReportResult
 from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
 from headstart.report.cells import Arm, ScoreTable
 from headstart.report.render import write_report
-from headstart.report.report import DataSummary, Facts, Leaks, build_report
+from headstart.report.report import DataSummary, Facts, Leaks, Report, build_report
 from headstart.settings_file import to_yaml
 from headstart.tasks import stratified, tokenized, vocabulary_of
 from headstart.train import RunFolder, TrainSettings
@@ -99,6 +99,10 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
         progress=lambda done, total, what: events.progress("arms", done, total, what),
         note=events.note,
     )
+    left_out = [count for count in settings.labels if count not in map(str, race.counts)]
+    for count in left_out:
+        if count != "all":
+            events.note(say("too_few_labels", count=count, rows=len(task.train)))
     contestants = enter(task, run.model, settings, events)
     try:
         run_arms(contestants, race)
@@ -120,7 +124,26 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     )
     made = build_report(race.table, [one.arm for one in contestants], facts)
     write_report(made, folder.path)
-    return ReportResult(made, folder.path)
+    return ReportResult(made, folder.path, _following(made, data[0], run.model, settings))
+
+
+def _following(
+    made: Report, labels: Path, model: Path, settings: ReportSettings
+) -> tuple[str, ...]:
+    """Use the winner if it is ours; where nothing can be told yet, repeat with more seeds."""
+    gaps, kind = made.verdict.gaps, made.verdict.kind
+    if kind.startswith("pays") and gaps:
+        method = gaps[0 if kind == "pays below" else -1].own.split("+")[0].removeprefix("own-")
+        words = ["headstart", "finetune", str(labels), "--from", str(model.parent)]
+        words += ["--method", method, "--out", f"{model.parent.parent}/task"]
+        return (shlex.join(words),)
+    if kind == "cannot tell" and made.verdict.need is not None:
+        more = made.verdict.need
+        if more.what == "seeds":
+            words = ["headstart", "report", str(labels), "--from", str(model.parent)]
+            words += ["--test", settings.test] if settings.test else []
+            return (shlex.join([*words, "--seeds", str(settings.seeds + more.more)]),)
+    return ()
 
 
 def read_task(data: Sequence[Path], settings: ReportSettings, events: Events) -> Task:
