@@ -57,12 +57,12 @@ def corpus(folder: Path, *, shuffle: bool = False, most: int = 1500) -> Path:
     return place
 
 
-def report(folder: Path, *, labels: Path, texts: Path, events=None, **given):
+def report(folder: Path, *, labels: Path, texts: Path, counts=(60, 200), events=None, **given):
     return hs.report(
         labels,
         corpus=texts,
         test=demo_data() / "test.csv",
-        labels=[60, 200],
+        labels=list(counts),
         seeds=2,
         budget="24s",
         out=folder / "run",
@@ -139,8 +139,8 @@ def test_a_count_of_labels_that_there_are_not_is_said_and_left_out(tmp_path):
         labels=demo_data() / "labels.csv",
         texts=corpus(tmp_path, most=300),
         events=notes,
+        counts=(60, 5000),
         arms=["majority", "own-probe"],
-        **{"labels": ["60", "5000"]},
     )
     said = [note for note in notes.notes if "left out of the curve" in note]
     assert said == ["5000 labels are more than the 561 there are: left out of the curve"]
