@@ -339,18 +339,6 @@ class TransferSettings(Settings):
         1024, "Tokens in one step of fine-tuning.", unit="tokens", ge=8, le=16_777_216
     )
 
-    METHOD_LR: ClassVar[dict[Method, float]] = {
-        "auto": 3e-4,
-        "probe": 1e-2,
-        "lora": 3e-3,
-        "partial": 5e-4,
-        "full": 3e-4,
-    }
-
-    def learning_rate(self, method: Method) -> float:
-        """The rate given, or the method's own (small models want more than BERT's 2e-5)."""
-        return self.METHOD_LR[method] if self.lr is None else self.lr
-
 
 class MachineSettings(Settings):
     """Where and how precisely it is computed."""

@@ -18,7 +18,6 @@ class Fake:
 
     arm: Arm
     wave: int = 0
-    shared_s: float = 0.0
     answer: np.ndarray = field(default_factory=GOLD.copy)
     seen: list = field(default_factory=list)
     fault: Exception | None = None

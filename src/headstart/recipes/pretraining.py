@@ -10,6 +10,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +50,17 @@ TEXTS_OF_FIT = 2000
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus as tokens. leaks: what was kept out of it, if there was anything to compare with."""
+    """A corpus as tokens. left_out: documents kept out of it."""
 
     tokenizer: Tokenizer
     vocabulary: Vocabulary
     store: TokenStore
-    leaks: LeakReport | None
+    left_out: int
+
+    @cached_property
+    def importance(self) -> np.ndarray:
+        """Inverse document frequency of every token."""
+        return token_importance(self.store, self.vocabulary)
 
 
 def pretrain(
@@ -62,31 +68,34 @@ def pretrain(
     *,
     settings: PretrainSettings,
     events: Events,
-    away: Sequence[str] = (),
+    leaks: LeakReport | None = None,
 ) -> PretrainResult:
     """Pretrain on these files; the same call again goes on where a stopped one was.
 
-    away: texts that must not be in the corpus; they and near copies of them, and those of the
-        probe's file, are left out.
+    leaks: found before in these same files, against texts that must not be in the corpus; those and
+        what is found of the probe's texts are left out.
     """
     begin = time.perf_counter()
     labelled = None
     if settings.probe is not None:
         labelled = load_labelled(settings.probe, bad_rows="skip")
         events.note(labelled.note)
-        away = [*away, *labelled.texts]
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
     tokenizer = None if start is None else _tokenizer_of(start, settings.start)
     prepared = prepare_corpus(
-        data, settings, folder.path / "tokens", tokenizer=tokenizer, away=away, events=events
+        data,
+        settings,
+        folder.path / "tokens",
+        tokenizer=tokenizer,
+        labelled=labelled,
+        known=leaks,
+        events=events,
     )
     vocabulary = prepared.vocabulary
     model = _network(settings, prepared, start)
-    objective = make_objective(
-        settings, vocabulary, model, lambda: token_importance(prepared.store, vocabulary)
-    )
+    objective = make_objective(settings, vocabulary, model, lambda: prepared.importance)
     heads = _heads(objective, model, start, seed=settings.seed)
     source, held_out = _sources(settings, prepared, objective, model)
     trainer = Trainer(
@@ -138,10 +147,11 @@ def prepare_corpus(
     place: Path,
     *,
     tokenizer: Tokenizer | None,
-    away: Sequence[str],
+    labelled: Labelled | None,
+    known: LeakReport | None,
     events: Events,
 ) -> Prepared:
-    """Read the corpus, leave out what is in `away`, train a tokenizer unless given, encode."""
+    """Read the corpus, leave out leaks and the probe's texts, train a tokenizer unless given."""
     corpus = Corpus(
         [str(path) for path in data],
         text=settings.data.text,
@@ -162,10 +172,12 @@ def prepare_corpus(
         events.note(str(found))
     if not survey.documents:
         raise InputError(f"{', '.join(map(str, data))}: there is no text to pretrain on")
-    leaks = find_leaks(corpus, test=away) if away else None
-    if leaks is not None:
-        corpus = corpus.without(leaks.drop)
-        events.note(str(leaks))
+    left_out = set() if known is None else set(known.drop)
+    if labelled is not None:
+        found_here = find_leaks(corpus, test=labelled.texts)
+        events.note(str(found_here))
+        left_out |= set(found_here.drop)
+    corpus = corpus.without(left_out)
     if tokenizer is None:
         events.progress("tokenize", 0, 0)
         tokenizer = train_tokenizer(
@@ -197,7 +209,7 @@ def prepare_corpus(
             long=100 * fit.truncated_share,
         )
     )
-    return Prepared(tokenizer, vocabulary, store, leaks)
+    return Prepared(tokenizer, vocabulary, store, len(left_out))
 
 
 def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | None) -> Model:
@@ -213,8 +225,7 @@ def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | Non
     length = settings.data.max_length
     model = fresh_model(settings.model, vocab_size=size, max_length=length, seed=seed)
     if settings.model.latent_start:
-        weight = token_importance(prepared.store, prepared.vocabulary)
-        start_from_corpus(model, prepared.store, weight, seed=seed)
+        start_from_corpus(model, prepared.store, prepared.importance, seed=seed)
     return model
 
 
@@ -329,10 +340,9 @@ def _save(
         parent="" if settings.start == "scratch" else settings.start,
         seeds={"all": settings.seed},
     )
-    leaks = prepared.leaks
-    if leaks is not None:
+    if prepared.left_out:
         lineage = dataclasses.replace(
-            lineage, data={**lineage.data, "left out of the corpus": str(len(leaks.drop))}
+            lineage, data={**lineage.data, "left out of the corpus": str(prepared.left_out)}
         )
     folder.write_lineage(lineage)
 

@@ -229,7 +229,7 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
             [Path(path) for path in settings.corpus],
             settings=inner,
             events=events,
-            away=task.test.texts,
+            leaks=task.leaks,
         )
         tokens = TokenStore.open(place.path / "tokens")
         facts = {"seconds": made.seconds, "documents": len(tokens), "tokens": len(tokens.tokens)}
@@ -252,25 +252,23 @@ def enter(task: Task, model: Path, settings: ReportSettings, events: Events) -> 
         (LSA, LsaFeatures),
     ]
     for number, (arm, maker) in enumerate(makers, 1):
-        start = time.perf_counter()
         maps = maker(unlabelled)
         words[arm.name] = maps.transform(train.texts), maps.transform(test.texts)
-        seconds = time.perf_counter() - start
-        arms.append(Linear(arm, *words[arm.name], kind, shared_s=seconds))
+        arms.append(Linear(arm, *words[arm.name], kind))
         events.progress("features", number, 4)
     own = pretrained_start(model)
     frozen = frozen_features(own, train, test, settings)
-    arms.append(Linear(OWN_PROBE, frozen.train, frozen.test, kind, shared_s=frozen.seconds))
+    arms.append(Linear(OWN_PROBE, frozen.train, frozen.test, kind))
     beside = [
         np.hstack(pair) for pair in zip((frozen.train, frozen.test), words[LSA.name], strict=True)
     ]
-    arms.append(Linear(OWN_WORDS, beside[0], beside[1], kind, shared_s=frozen.seconds))
+    arms.append(Linear(OWN_WORDS, beside[0], beside[1], kind))
     arms += _trained(own, frozen.cache, task, settings)
     events.progress("features", 3, 4)
     if settings.public is not None:
         public = pretrained_start(resolve(settings.public))
         frozen = frozen_features(public, train, test, settings)
-        arms.append(Linear(PUBLIC_PROBE, frozen.train, frozen.test, kind, shared_s=frozen.seconds))
+        arms.append(Linear(PUBLIC_PROBE, frozen.train, frozen.test, kind))
     events.progress("features", 4, 4)
     return [one for one in arms if not settings.arms or one.arm.name in settings.arms]
 
@@ -308,11 +306,10 @@ def _trained(
 
 @dataclass(frozen=True)
 class Frozen:
-    """Features of a frozen model, each row of length 1, and the seconds that making them took."""
+    """Features of a frozen model, each row of length 1, and what computes more of them."""
 
     train: np.ndarray
     test: np.ndarray
-    seconds: float
     cache: FeatureCache
 
 
@@ -320,14 +317,13 @@ def frozen_features(
     own: Start, train: Labelled, test: Labelled, settings: ReportSettings
 ) -> Frozen:
     """Pooled states, centred by the training file's texts (not its labels), of length 1."""
-    start = time.perf_counter()
     assert own.tokenizer is not None, "a pretrained start comes with its tokenizer"
     how = transfer_settings(settings.transfer, settings.data, settings.machine)
     cache = feature_cache(own, how)
     mine, theirs = (cache.of(encode(own.tokenizer, rows.texts)) for rows in (train, test))
     centre = mine.mean(0)
     scaled = [normalize(rows - centre) for rows in (mine, theirs)]
-    return Frozen(scaled[0], scaled[1], time.perf_counter() - start, cache)
+    return Frozen(scaled[0], scaled[1], cache)
 
 
 def _summary(task: Task, run: Run) -> DataSummary:

@@ -41,12 +41,10 @@ class Contestant(Protocol):
     """An arm that can be run.
 
     wave: 0 is cheap and always run; higher ones are costly and run later, while time is left.
-    shared_s: seconds spent once for all of its cells (features, vectorisers).
     """
 
     arm: Arm
     wave: int
-    shared_s: float
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
         """Learn from these training rows, then answer the test rows."""
@@ -61,7 +59,6 @@ class Majority:
     test_rows: int
     kind: Kind
     wave: int = 0
-    shared_s: float = 0.0
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
         """The commonest answer among the rows' labels."""
@@ -78,7 +75,6 @@ class Linear:
     test: Features
     kind: Kind
     wave: int = 0
-    shared_s: float = 0.0
     standardise: bool = False
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
@@ -107,7 +103,6 @@ class Transfer:
     first_seed: int
     cache: FeatureCache | None = None
     wave: int = 1
-    shared_s: float = 0.0
     chosen: dict[int, Choice] = field(default_factory=dict)
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
