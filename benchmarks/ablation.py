@@ -62,9 +62,7 @@ def probe(folder: Path, rows: Labelled, draws: int, max_length: int) -> dict[int
     found: dict[int, list[float]] = {n: [] for n in counts}
     for (n, seed), chosen in drawn.items():
         labels = train.labels[chosen]
-        head = fit_linear(
-            inner[np.searchsorted(wanted, chosen)], labels, kind=rows.kind, seed=seed
-        )
+        head = fit_linear(inner[np.searchsorted(wanted, chosen)], labels, kind=rows.kind, seed=seed)
         value = score(head.predict(made), rows.labels[held], kind=rows.kind).value
         found[n].append(round(100 * float(value), 2))
     return found

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from headstart.batch import Batch, Layout, Sequences
 from headstart.families.heads import Pooler, pool
 from headstart.families.model import Model
+from headstart.nn.packed import can_pack, pack
 from headstart.objectives.objective import Vocabulary
 from headstart.tasks import Classify, Examples, average, mean_style, room
 from headstart.tasks.examples import MAX_WINDOWS
@@ -161,15 +162,19 @@ def frozen(model: Model) -> Iterator[None]:
 def for_inference(model: Model, precision: Precision, *, device: str = "") -> Model:
     """The model itself, or a copy in bf16 where that is asked for or pays, on the wanted device.
 
-    device: as in the settings; empty is where the model is.
+    A copy in bf16 on a CPU has its weights packed: it can only answer. device: as in the settings;
+    empty is where the model is.
     """
     weight = model.embed.tokens.weight
     wanted = find_device(device) if device else weight.device
     half = precision == "bf16" or (precision == "auto" and computes_bf16(wanted))
     dtype = torch.bfloat16 if half else weight.dtype
-    if (weight.dtype, weight.device) == (dtype, wanted):
+    if (weight.dtype, weight.device) == (dtype, wanted) and not can_pack(model.stack):
         return model
-    return copy.deepcopy(model).to(wanted, dtype)
+    ready = copy.deepcopy(model).to(wanted, dtype)
+    if can_pack(ready.stack):
+        pack(ready.stack)
+    return ready
 
 
 def find_device(name: str) -> torch.device:

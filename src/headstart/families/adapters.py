@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from headstart.errors import CheckpointError, InputError
 from headstart.families.catalog import find
 from headstart.families.family import Architecture, Family
-from headstart.families.fields import Fields, read_fields
+from headstart.families.fields import Fields, read_fields, write_json
 from headstart.families.heads import HeadKind, make_head
 from headstart.families.model import Model
 from headstart.families.names import Rule, spell_out
-from headstart.families.save import Heads, file_name, known_heads, whole_folder, write_json
+from headstart.families.save import Heads, file_name, known_heads, whole_folder
 from headstart.families.weights import find_weights, read_tensors, write_tensors
 from headstart.nn import LoRALinear
 

@@ -122,3 +122,9 @@ def parse_object(raw: bytes, source: str) -> dict[str, Json]:
     if not isinstance(values, dict):
         raise CheckpointError(f"{source}: holds no JSON object")
     return values
+
+
+def write_json(path: Path, values: object) -> None:
+    """JSON with sorted keys, so that the same values give the same bytes."""
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")

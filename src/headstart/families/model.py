@@ -39,13 +39,18 @@ class Model(nn.Module):
 
         causal: whether tokens see only what came before; None: as the family has it.
         """
-        return self.hidden_states(batch, causal=causal)[-1]
-
-    def hidden_states(self, batch: Batch, *, causal: bool | None = None) -> list[Tensor]:
-        """States after the embedding and after each block, each (T, hidden)."""
         layout = batch.layout["tokens"]
-        x = self.embed(batch.inputs["tokens"], layout, batch.inputs.get("segments"))
-        return self.stack.hidden_states(x, layout, causal=causal)
+        out: Tensor = self.stack(self._embedded(batch), layout, causal=causal)
+        return out
+
+    def hidden_states(self, batch: Batch) -> list[Tensor]:
+        """States after the embedding and after each block, each (T, hidden)."""
+        return self.stack.hidden_states(self._embedded(batch), batch.layout["tokens"])
+
+    def _embedded(self, batch: Batch) -> Tensor:
+        layout, segments = batch.layout["tokens"], batch.inputs.get("segments")
+        out: Tensor = self.embed(batch.inputs["tokens"], layout, segments)
+        return out
 
 
 def build_model(

@@ -23,11 +23,11 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from headstart.errors import CheckpointError, InputError
-from headstart.families.fields import read_fields
+from headstart.families.fields import read_fields, write_json
 from headstart.families.heads import SequenceHead
 from headstart.families.load import Loaded, Problem, load_model
 from headstart.families.model import Model
-from headstart.families.save import save_model, whole_folder, write_json
+from headstart.families.save import save_model, whole_folder
 from headstart.families.style import HeadStyle
 from headstart.families.weights import find_weights, read_tensors, write_tensors
 from headstart.nn import Norm

@@ -6,7 +6,6 @@ written with the adapters folded in; `adapters.py` writes them apart.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,10 +20,12 @@ from headstart.data.text import save_tokenizer, special_ids
 from headstart.errors import InputError
 from headstart.families.catalog import find
 from headstart.families.family import Architecture, Family, HFConfig
+from headstart.families.fields import write_json
 from headstart.families.heads import HeadKind, SequenceHead
 from headstart.families.load import Problem
 from headstart.families.model import Model
 from headstart.families.names import spell_out
+from headstart.families.sentence import write_sentence_files
 from headstart.families.style import Pooling
 from headstart.families.weights import write_tensors
 from headstart.nn import LoRALinear
@@ -35,11 +36,6 @@ PIPELINES: dict[str, str] = {
     "masked": "fill-mask",
     "causal": "text-generation",
     "sequence": "text-classification",
-}
-POOLING_FLAGS: dict[Pooling, str] = {
-    "first": "pooling_mode_cls_token",
-    "mean": "pooling_mode_mean_tokens",
-    "last": "pooling_mode_lasttoken",
 }
 
 # what a model folder may hold; a folder with anything else is not replaced
@@ -82,7 +78,7 @@ def save_model(
         if tokenizer is not None:
             save_tokenizer(tokenizer, place, model_max_length=model.config.max_positions)
         if pooling is not None:
-            _write_sentence_files(place, model, pooling)
+            write_sentence_files(place, model, pooling)
     return Path(folder)
 
 
@@ -207,31 +203,6 @@ def plain_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _write_sentence_files(place: Path, model: Model, pooling: Pooling) -> None:
-    kinds = ("Transformer", "Pooling", "Normalize")
-    modules = [
-        {
-            "idx": n,
-            "name": str(n),
-            "path": f"{n}_{kind}" if n else "",
-            "type": f"sentence_transformers.models.{kind}",
-        }
-        for n, kind in enumerate(kinds)
-    ]
-    write_json(place / "modules.json", modules)
-    write_json(
-        place / "sentence_bert_config.json",
-        {"max_seq_length": model.config.max_positions, "do_lower_case": False},
-    )
-    for name in ("1_Pooling", "2_Normalize"):
-        (place / name).mkdir()
-    flags = {flag: kind == pooling for kind, flag in POOLING_FLAGS.items()}
-    write_json(
-        place / "1_Pooling" / "config.json",
-        {"word_embedding_dimension": model.config.hidden_size, **flags},
-    )
-
-
 def model_card(
     family: Family,
     model: Model,
@@ -271,12 +242,6 @@ def model_card(
         *([about.strip(), ""] if about.strip() else []),
     ]
     return "\n".join(lines)
-
-
-def write_json(path: Path, values: object) -> None:
-    """JSON with sorted keys, so that the same values give the same bytes."""
-    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager

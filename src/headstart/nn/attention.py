@@ -47,8 +47,8 @@ def attend(
 ) -> Tensor:
     """Attention within each row of each block.
 
-    qkv: (T, 3, H, D); masks: one a block, which together cover the stream; turn: rotary angles.
-    Returns (T, H * D).
+    qkv: (T, 3, H, D), overwritten where it needs no gradient; masks: one a block, which together
+    cover the stream; turn: rotary angles. Returns (T, H * D).
     """
     training = torch.is_grad_enabled() and qkv.requires_grad
     narrow = all(mask.width <= PRODUCTS_BELOW for mask in masks)
@@ -56,9 +56,12 @@ def attend(
         cos, sin = (None, None) if turn is None else (turn.cos, turn.sin)
         mixed: Tensor = _RowProducts.apply(qkv, cos, sin, masks)  # type: ignore[no-untyped-call]
         return mixed
-    if turn is not None:
+    if turn is not None and qkv.requires_grad:
         turned = rotate(qkv[:, :2].flatten(1, 2), turn).view(qkv[:, :2].shape)
         qkv = torch.cat([turned, qkv[:, 2:]], 1)
+    elif turn is not None:
+        half = qkv.shape[-1] // 2
+        _turn(qkv[:, :2], turn.cos[:, None, :, half:], turn.sin[:, None, :, half:])
     blocks = torch.split(qkv, [mask.count * mask.width for mask in masks])
     parts = [_kernel(block, mask, dropout) for block, mask in zip(blocks, masks, strict=True)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)

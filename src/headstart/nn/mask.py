@@ -17,8 +17,9 @@ from headstart.batch import Layout
 class RowMask:
     """One block of rows of the stream and its additive attention bias.
 
-    start: index of the block's first token. bias: (R, 1, W, W) of 0 and -inf, or None where every
-    token of a row may see every other. causal: no bias, but only earlier tokens are seen.
+    start: index of the block's first token. bias: (R, 1, W, W) of 0 and -inf, (R, 1, 1, W) where it
+    is the same for every token of a row, or None where every token may see every other. causal: no
+    bias, but only earlier tokens are seen.
     """
 
     start: int
@@ -34,7 +35,8 @@ def row_masks(
     """The masks of all row blocks.
 
     A token sees the tokens of its own sequence: all, or the earlier ones (causal), or those at most
-    `window // 2` away. Padding sees padding only, so that no row of scores is empty.
+    `window // 2` away. No row of scores is empty: padding sees padding, or in rows of one sequence
+    what that sequence sees.
     """
     masks = []
     start = 0
@@ -43,7 +45,12 @@ def row_masks(
         plain = bool((sequence == sequence[:, :1]).all()) and (
             window is None or window // 2 >= width
         )
-        bias = None if plain else _bias(sequence, causal=causal, window=window, dtype=dtype)
+        bias = None
+        if not plain and not layout.packed and not causal and window is None:
+            bias = torch.zeros(sequence.shape, dtype=dtype, device=sequence.device)
+            bias = bias.masked_fill_(sequence < 0, float("-inf"))[:, None, None]
+        elif not plain:
+            bias = _bias(sequence, causal=causal, window=window, dtype=dtype)
         masks.append(RowMask(start, count, width, bias, causal and plain))
         start += count * width
     return tuple(masks)

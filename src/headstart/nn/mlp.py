@@ -44,16 +44,19 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (T, hidden). Returns the same shape."""
-        h = self.up(x)
-        if self.gated and self.activation is F.gelu and h.requires_grad:
-            h = _GatedGelu.apply(h)  # type: ignore[no-untyped-call]
-        elif self.gated:
-            gate, value = torch.chunk(h, 2, -1)
-            h = self.activation(gate) * value
-        else:
-            h = self.activation(h)
-        out: Tensor = self.down(h)
+        out: Tensor = self.down(activated(self.up(x), self.activation, self.gated))
         return out
+
+
+def activated(h: Tensor, activation: Callable[[Tensor], Tensor], gated: bool) -> Tensor:
+    """act(h), or act(a) * b with a, b = halves of h (T, 2 * width) where gated."""
+    if not gated:
+        return activation(h)
+    if activation is F.gelu and h.requires_grad:
+        opened: Tensor = _GatedGelu.apply(h)  # type: ignore[no-untyped-call]
+        return opened
+    gate, value = torch.chunk(h, 2, -1)
+    return activation(gate) * value
 
 
 class _GatedGelu(torch.autograd.Function):

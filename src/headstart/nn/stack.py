@@ -5,6 +5,8 @@ A cache for decoding will be one more argument of `forward`, made and kept by th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from headstart.batch import Layout
@@ -25,17 +27,22 @@ class Transformer(nn.Module):
         ends = config.norm_order == "pre" and config.final_norm
         self.norm = Norm(config) if ends else None
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """x: (T, hidden). Returns the last hidden states, (T, hidden)."""
-        return self.hidden_states(x, layout)[-1]
+    def forward(self, x: Tensor, layout: Layout, *, causal: bool | None = None) -> Tensor:
+        """x: (T, hidden). Returns the last hidden states, (T, hidden).
+
+        causal: whether tokens see only what came before; None: as the config has it.
+        """
+        for state in self._states(x, layout, causal):
+            x = state  # the one before is let go: its memory serves the next block
+        return x
 
     def hidden_states(
         self, x: Tensor, layout: Layout, *, causal: bool | None = None
     ) -> list[Tensor]:
-        """The states after the embedding and after each block; the last one is normalised.
+        """The states after the embedding and after each block; the last one is normalised."""
+        return [x, *self._states(x, layout, causal)]
 
-        causal: whether tokens see only what came before; None: as the config has it.
-        """
+    def _states(self, x: Tensor, layout: Layout, causal: bool | None) -> Iterator[Tensor]:
         config = self.config
         ordered = config.causal if causal is None else causal
         full = row_masks(layout, causal=ordered, window=None, dtype=x.dtype)
@@ -48,10 +55,10 @@ class Transformer(nn.Module):
             turn = near = rotation(position, width, theta=config.rope_theta, dtype=x.dtype)
             if config.window is not None and config.local_rope_theta != config.rope_theta:
                 near = rotation(position, width, theta=config.local_rope_theta, dtype=x.dtype)
-        states = [x]
+        last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
             wide = config.is_global(layer)
-            states.append(block(states[-1], full if wide else local, turn if wide else near))
-        if self.norm is not None:
-            states[-1] = self.norm(states[-1])
-        return states
+            x = block(x, full if wide else local, turn if wide else near)
+            if layer == last and self.norm is not None:
+                x = self.norm(x)
+            yield x
