@@ -1,0 +1,77 @@
+"""An encoder: a pretrained model, loaded once, that turns texts into vectors.
+
+In: texts. Out: one vector of length 1 a text, as sentence-transformers gives them for the same
+folder. A text longer than the model's window is cut into windows whose vectors are averaged, so its
+end counts too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.preprocessing import normalize
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from headstart.batch import Batch
+from headstart.data.text import encode, load_tokenizer
+from headstart.evaluate.features import TOKENS_PER_BATCH, Precision, for_inference, read_out
+from headstart.families import load_model, pool, resolve
+from headstart.families.model import Model
+from headstart.families.sentence import SentenceStyle, read_sentence_style
+from headstart.tasks import Examples, room, vocabulary_of
+
+
+class Encoder:
+    """Vectors of texts by one model."""
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, style: SentenceStyle):
+        """model: as `for_inference` gives it."""
+        self.model, self.tokenizer, self.style = model, copy.deepcopy(tokenizer), style
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self._vocabulary = vocabulary_of(tokenizer)
+        self._window = room(model, self._vocabulary, style.max_length)
+
+    @classmethod
+    def open(cls, start: str | Path, *, precision: Precision = "auto") -> Encoder:
+        """Load a run folder, a Hugging Face folder, or "hf:NAME".
+
+        precision: "auto" computes in bf16 where the processor has it (cosine to fp32 of 0.9999 or
+        more); "fp32" gives what stock libraries give. Raises CheckpointError for a damaged folder.
+        """
+        folder = resolve(start)
+        model = load_model(folder).model
+        style = read_sentence_style(folder, model)
+        return cls(for_inference(model, precision), load_tokenizer(folder), style)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        poll: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """(N, hidden) fp32 vectors of length 1, in the order of the texts.
+
+        poll: called between batches. Raises InputError for a text that is not valid Unicode.
+        """
+        if not len(texts):
+            return np.zeros((0, self.model.config.hidden_size), dtype=np.float32)
+        examples = Examples(encode(self.tokenizer, texts), window=self._window)
+        found = read_out(
+            self.model,
+            examples,
+            self._vocabulary,
+            self._pooled,
+            tokens_per_batch=tokens_per_batch,
+            poll=poll,
+        )
+        return np.asarray(normalize(found), dtype=np.float32)
+
+    def _pooled(self, model: Model, batch: Batch) -> Tensor:
+        states = model.encode(batch).float()
+        return pool(states, batch.layout["tokens"], self.style.pooling)
