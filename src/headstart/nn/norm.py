@@ -10,21 +10,18 @@ from headstart.nn.config import TransformerConfig
 
 
 class Norm(nn.Module):
-    """Normalises each token's features; the kind is the config's.
+    """Normalises each token's features; the kind is the config's. width: default the hidden size.
 
     Source: Ba et al. 2016 (LayerNorm); Zhang and Sennrich 2019 (RMSNorm).
     """
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: TransformerConfig, *, width: int | None = None):
         super().__init__()
+        width = width or config.hidden_size
         self.rms = config.norm == "rms"
         self.eps = config.norm_eps
-        self.weight = nn.Parameter(torch.ones(config.hidden_size))
-        self.bias = (
-            nn.Parameter(torch.zeros(config.hidden_size))
-            if config.norm_bias and not self.rms
-            else None
-        )
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if config.norm_bias and not self.rms else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., hidden). Returns the same shape."""
