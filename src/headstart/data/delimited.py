@@ -34,8 +34,12 @@ LABEL_NAMES = (
     *("tags", "polarity", "type", "stars", "rating", "score", "y", "categories", "gold"),
     *("标签", "类别", "分类", "情感", "评分"),
 )
+IMAGE_NAMES = (
+    *("image", "img", "file_name", "filename", "image_path", "img_path", "image_file", "path"),
+    *("file", "filepath", "file_path", "picture", "photo", "图像", "图片", "文件名", "路径"),
+)
 _OTHER_NAMES = ("id", "idx", "index", "uid", "guid", "sentence2", "hypothesis", "author", "date")
-_KNOWN = frozenset((*TEXT_NAMES, *LABEL_NAMES, *_OTHER_NAMES))
+_KNOWN = frozenset((*TEXT_NAMES, *LABEL_NAMES, *IMAGE_NAMES, *_OTHER_NAMES))
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)*(e[-+]?\d+)?%?", re.IGNORECASE)
 _QUOTED_CELL = re.compile(r'"((?:[^"]++|"")*+)"')
 _LINE_ENDS = re.compile(r"[\r\n]+\Z")

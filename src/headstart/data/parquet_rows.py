@@ -1,7 +1,8 @@
 """Parquet to rows whose values are exact text, read a thousand at a time.
 
 In: an open file. Out: rows, and problems that name the file.
-The surprise: columns of bytes (images) are left out, null is the empty text, and lists become JSON.
+The surprise: columns of bytes (images) are left out unless one is asked for, null is the empty
+text, and lists become JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import BinaryIO
 
@@ -18,6 +20,15 @@ from pyarrow import parquet
 from headstart.data.record import Problem, Row, problem, shown
 
 ROWS_AT_ONCE = 1000
+BLOBS_AT_ONCE = 64  # rows that hold images
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A cell of bytes. path: the file name that Hugging Face stores beside them, or instead."""
+
+    data: bytes | None
+    path: str
 
 
 def parquet_columns(file: BinaryIO) -> list[str]:
@@ -26,8 +37,27 @@ def parquet_columns(file: BinaryIO) -> list[str]:
     return [field.name for field in schema if not _is_bytes(field.type)]
 
 
+def blob_columns(file: BinaryIO) -> list[str]:
+    """Names of the columns that hold bytes, plain or as {"bytes", "path"}. Raises as above."""
+    schema = parquet.ParquetFile(file).schema_arrow
+    return [field.name for field in schema if _is_blob(field.type)]
+
+
+def count_parquet_rows(file: BinaryIO) -> int:
+    """How many rows the file says it has. Raises as above."""
+    return int(parquet.ParquetFile(file).metadata.num_rows)
+
+
 def parquet_rows(file: BinaryIO, *, source: str) -> Iterator[Row | Problem]:
     """Rows numbered from 1; damage anywhere in the file ends them with a problem."""
+    for found in blob_rows(file, source=source, column=None):
+        yield found if isinstance(found, Problem) else found[0]
+
+
+def blob_rows(
+    file: BinaryIO, *, source: str, column: str | None
+) -> Iterator[tuple[Row, Blob] | Problem]:
+    """Rows with the bytes of one column beside them; None: with no bytes."""
     number = 0
     try:
         opened = parquet.ParquetFile(file, page_checksum_verification=True)
@@ -57,10 +87,13 @@ def parquet_rows(file: BinaryIO, *, source: str) -> Iterator[Row | Problem]:
                 fix="Give every column its own name.",
             )
             return
-        for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+        size = ROWS_AT_ONCE if column is None else BLOBS_AT_ONCE
+        wanted = [*columns, *([] if column is None else [column])]
+        for batch in opened.iter_batches(batch_size=size, columns=wanted):
             for record in batch.to_pylist():
                 number += 1
-                yield Row(source, number, {name: _text(record[name]) for name in columns})
+                row = Row(source, number, {name: _text(record[name]) for name in columns})
+                yield row, _blob(None if column is None else record[column])
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
         yield problem(
@@ -70,6 +103,25 @@ def parquet_rows(file: BinaryIO, *, source: str) -> Iterator[Row | Problem]:
             message=f"the Parquet file is damaged after row {number}: {shown(reason)}.",
             fix="Copy or write the file again.",
         )
+
+
+def _is_blob(kind: pyarrow.DataType) -> bool:
+    types = pyarrow.types
+    if types.is_struct(kind):
+        names = {kind.field(n).name for n in range(kind.num_fields)}
+        return "bytes" in names and _is_blob(kind.field("bytes").type)
+    return bool(
+        types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    )
+
+
+def _blob(value: object) -> Blob:
+    if isinstance(value, dict):
+        data, path = value.get("bytes"), value.get("path")
+        return Blob(
+            data if isinstance(data, bytes) else None, path if isinstance(path, str) else ""
+        )
+    return Blob(value if isinstance(value, bytes) else None, "")
 
 
 def _is_bytes(kind: pyarrow.DataType) -> bool:

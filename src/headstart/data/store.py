@@ -9,26 +9,31 @@ Legend: D documents.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from headstart.batch import Sequences, ragged_index
+from headstart.data.atomic import (
+    MANIFEST,
+    FileFacts,
+    Sink,
+    new_folder,
+    sha256_of,
+    verify,
+    write_manifest,
+)
 from headstart.data.text import encode, in_groups, special_ids, tokenizer_digest
-from headstart.errors import CheckpointError, InputError, MachineError
+from headstart.errors import CheckpointError, InputError
 
 FORMAT = "headstart-tokens-1"
-CHUNK = 1 << 22
-MANIFEST = "manifest.json"
 
 
 class Text(Protocol):
@@ -91,23 +96,15 @@ class TokenStore:
         MachineError when the disk is full.
         """
         target = Path(folder)
-        _refuse_foreign(target)
-        _remove_leftovers(target)
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        try:
-            partial.mkdir(parents=True)
+        full = (
+            f"the disk of {target} is full while preparing tokens. Free some space (a "
+            "store takes about half the size of its text), or choose another folder."
+        )
+        with new_folder(target, what="a token store", full=full) as partial:
             facts = _write_tokens(documents, tokenizer, partial, progress)
-            _write_manifest(partial, facts)
-            _swap_in(partial, target)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise MachineError(
-                    f"the disk of {target} is full while preparing tokens. Free some space (a "
-                    "store takes about half the size of its text), or choose another folder."
-                ) from None
-            raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            values: dict[str, object] = dict(vars(facts))
+            values["files"] = {name: vars(file) for name, file in facts.files.items()}
+            write_manifest(partial, values)
         return TokenStore.open(target)
 
     @staticmethod
@@ -121,7 +118,7 @@ class TokenStore:
         folder = Path(folder)
         manifest = _read_manifest(folder)
         for name, facts in manifest.files.items():
-            _verify(folder / name, facts)
+            verify(folder / name, facts, fix=_FIX)
         if tokenizer is not None and tokenizer_digest(tokenizer) != manifest.tokenizer:
             raise InputError(
                 f"{folder} was prepared with another tokenizer than this one. Prepare the corpus "
@@ -150,12 +147,6 @@ _FIX = " Delete the folder and prepare the corpus again."
 
 
 @dataclass(frozen=True)
-class _FileFacts:
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class _Manifest:
     format: str
     dtype: str
@@ -165,24 +156,7 @@ class _Manifest:
     tokens: int
     empty: int
     unknown: int
-    files: dict[str, _FileFacts]
-
-
-class _Sink:
-    """A file being written whose size and SHA-256 are known at the end."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._hash, self._size = file, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._hash.update(data)
-        self._size += len(data)
-
-    def close(self) -> _FileFacts:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return _FileFacts(self._size, self._hash.hexdigest())
+    files: dict[str, FileFacts]
 
 
 def _write_tokens(
@@ -197,7 +171,7 @@ def _write_tokens(
     lengths: list[np.ndarray] = []
     done, tokens, unknown = 0, 0, 0
     with (partial / "tokens.bin").open("wb") as file:
-        sink = _Sink(file)
+        sink = Sink(file)
         for texts in in_groups(document.text for document in documents):
             sequences = encode(tokenizer, texts)
             sink.write(sequences.tokens.astype(dtype).tobytes())
@@ -218,72 +192,12 @@ def _write_tokens(
     return _Manifest(FORMAT, dtype, vocab_size, digest, done, tokens, empty, unknown, files)
 
 
-def _write_offsets(path: Path, offsets: np.ndarray) -> _FileFacts:
+def _write_offsets(path: Path, offsets: np.ndarray) -> FileFacts:
     with path.open("w+b") as file:
         np.save(file, offsets.astype("<i8"), allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    return _FileFacts(path.stat().st_size, _sha256(path))
-
-
-def _write_manifest(partial: Path, facts: _Manifest) -> None:
-    shown: dict[str, object] = dict(vars(facts))
-    shown["files"] = {name: vars(file) for name, file in facts.files.items()}
-    with (partial / MANIFEST).open("w", encoding="utf-8") as file:
-        file.write(json.dumps(shown, indent=2, sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(partial)
-
-
-def _swap_in(partial: Path, target: Path) -> None:
-    """Rename the finished folder into place; an older store is only then removed."""
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    _sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _refuse_foreign(target: Path) -> None:
-    if not target.exists():
-        return
-    if target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir())):
-        return
-    raise InputError(
-        f"{target} exists and is not a token store, so it is not overwritten. "
-        "Choose another folder, or remove it."
-    )
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Delete what processes that no longer run left beside the store."""
-    if not target.parent.is_dir():
-        return
-    for word in ("partial", "old"):
-        for leftover in target.parent.glob(f".{target.name}.{word}-*"):
-            process = leftover.name.rpartition("-")[2]
-            if process.isdigit() and not _runs(int(process)):
-                shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # another user's process
-    return True
+    return FileFacts(path.stat().st_size, sha256_of(path))
 
 
 def _read_manifest(folder: Path) -> _Manifest:
@@ -292,7 +206,7 @@ def _read_manifest(folder: Path) -> _Manifest:
         raise InputError(f"{folder} is not a token store: it has no {MANIFEST}.")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        files = {name: _FileFacts(**facts) for name, facts in raw.pop("files").items()}
+        files = {name: FileFacts(**facts) for name, facts in raw.pop("files").items()}
         manifest = _Manifest(files=files, **raw)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CheckpointError(f"{path} is damaged: it is not the manifest written.{_FIX}") from None
@@ -303,23 +217,3 @@ def _read_manifest(folder: Path) -> _Manifest:
     if set(files) != {"tokens.bin", "offsets.npy"}:
         raise CheckpointError(f"{path} lists other files than a token store has.{_FIX}")
     return manifest
-
-
-def _verify(path: Path, facts: _FileFacts) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing.{_FIX}")
-    size = path.stat().st_size
-    if size != facts.size_bytes:
-        raise CheckpointError(
-            f"{path} is damaged: it has {size} bytes instead of {facts.size_bytes}.{_FIX}"
-        )
-    if _sha256(path) != facts.sha256:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one written.{_FIX}")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
