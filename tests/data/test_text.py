@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from headstart.data.text import (
     encode,
+    frame_of,
+    framed,
     in_groups,
     load_tokenizer,
     save_tokenizer,
@@ -104,6 +107,47 @@ def test_encoding_cuts_after_the_maximum_and_keeps_empty_texts(trained):
     assert sequences.lengths.tolist() == [3, 0, 1]
     assert sequences.tokens[3] == sequences.tokens[0]
     assert sequences.index.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_tokenizer_puts_around_a_text_is_found(kind, trained):
+    expected = {"bert": ("[CLS]", "[SEP]"), "roberta": ("<s>", "</s>"), "gpt": (None, None),
+                "t5": (None, "</s>"), "clip": ("<|startoftext|>", "<|endoftext|>")}  # fmt: skip
+    for style, names in expected.items():
+        tokenizer = trained[kind, style]
+        ids = tuple(None if name is None else tokenizer.token_to_id(name) for name in names)
+        assert frame_of(tokenizer) == ids
+        assert framed(tokenizer, *ids) is tokenizer
+
+
+def test_a_tokenizer_is_made_to_put_other_tokens_around_a_text(trained, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    plain = trained["bytes", "gpt"]
+    end = plain.token_to_id("<|endoftext|>")
+    save_tokenizer(framed(plain, None, end), tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("The dog didn't", "你好，cat", ""):
+        assert theirs(text)["input_ids"] == [*plain.encode(text).ids, end]
+    assert frame_of(framed(plain, end, end)) == (end, end)
+    assert frame_of(plain) == (None, None)  # the given one stays as it was
+
+
+def test_more_tokens_around_a_text_than_there_is_room_for_are_refused(trained):
+    tokenizer = Tokenizer.from_str(trained["wordpiece", "bert"].to_str())
+    ids = [("[CLS]", tokenizer.token_to_id("[CLS]")), ("[SEP]", tokenizer.token_to_id("[SEP]"))]
+    tokenizer.post_processor = TemplateProcessing("[CLS] [SEP] $A [SEP]", special_tokens=ids)
+    with pytest.raises(InputError) as caught:
+        frame_of(tokenizer)
+    assert str(caught.value) == (
+        "this tokenizer puts 2 tokens before a text and 1 after it, but headstart has room for "
+        "one on each side"
+    )
+
+
+def test_an_id_stands_for_a_text_without_tokens_where_one_is_given(trained):
+    found = encode(trained["wordpiece", "bert"], ["cat", "", "dog"], empty=9)
+    assert found.lengths.tolist() == [1, 1, 1]
+    assert found.tokens[1] == 9
 
 
 def test_half_a_surrogate_pair_is_named(trained):

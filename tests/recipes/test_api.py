@@ -1,11 +1,13 @@
 """The Python verbs: keywords become settings, recipes are called once, results come back typed."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import headstart
 from headstart import recipes
+from headstart.config import Family
 from headstart.errors import InputError
 from headstart.recipes.results import (
     FinetuneResult,
@@ -14,6 +16,7 @@ from headstart.recipes.results import (
     Predictions,
     PretrainResult,
 )
+from headstart.serve.predict import Predictor
 
 MEASURED = Measured("accuracy", 0.9, 0.88, 0.92, 480)
 
@@ -49,13 +52,33 @@ def test_pretrain_then_finetune_hands_the_run_on(stand_in):
     assert calls[0][1]["start"] == "runs/a"
     assert calls[0][1]["settings"].transfer.method == "lora"
 
-    calls = stand_in("evaluate", MEASURED)
-    assert model.evaluate("test.csv") is MEASURED
-    assert calls[0][0] == ("runs/b", [Path("test.csv")])
+    assert model.folder == "runs/b"
 
+
+def test_a_fitted_model_is_opened_once_whatever_is_asked_of_it(stand_in, monkeypatch):
+    opened = []
+    monkeypatch.setattr(Predictor, "open", lambda folder: opened.append(folder) or "the model")
+    model = headstart.load("runs/b")
+    assert opened == []
+    calls = stand_in("evaluate", MEASURED)
+    assert model.evaluate("test.csv", text="body") is MEASURED
+    assert calls[0][0] == ("the model", [Path("test.csv")])
+    assert calls[0][1]["text"] == "body"
     calls = stand_in("predict", Predictions([Prediction("x", "yes")]))
     assert model.predict("x") == [Prediction("x", "yes")]
-    assert calls[0][0] == ("runs/b", ["x"])
+    assert model.predict(["x", "y"], text="body") == [Prediction("x", "yes")]
+    assert [given for (_, given), _ in calls] == [["x"], ["x", "y"]]
+    assert opened == ["runs/b"]
+    assert headstart.predict("runs/b", "x") == [Prediction("x", "yes")]
+    assert opened == ["runs/b", "runs/b"]  # a folder named anew is opened anew
+
+
+def test_no_model_is_refused(tmp_path):
+    with pytest.raises(InputError) as refused:
+        headstart.load("").predict("x")
+    assert str(refused.value) == (
+        "no model given: name a run folder, a Hugging Face folder, or hf:NAME"
+    )
 
 
 def test_report_takes_counts_as_numbers_and_several_corpora(stand_in):
@@ -69,7 +92,7 @@ def test_a_wrong_keyword_value_is_the_same_message_as_on_the_command_line():
     with pytest.raises(InputError) as refused:
         headstart.pretrain("docs", family="brt")
     assert str(refused.value) == (
-        'model.family = "brt": must be one of modern, bert, roberta, gpt. Did you mean bert?'
+        f'model.family = "brt": must be one of {", ".join(get_args(Family))}. Did you mean bert?'
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from headstart.batch import Sequences
 from headstart.data.vocabulary import CJK, STYLES, Kind, Style, train_tokenizer
@@ -30,6 +31,8 @@ __all__ = [
     "Style",
     "TokenizerFit",
     "encode",
+    "frame_of",
+    "framed",
     "in_groups",
     "load_tokenizer",
     "save_tokenizer",
@@ -91,12 +94,16 @@ class TokenizerFit:
 
 
 def encode(
-    tokenizer: Tokenizer, texts: Iterable[str], *, max_length: int | None = None
+    tokenizer: Tokenizer,
+    texts: Iterable[str],
+    *,
+    max_length: int | None = None,
+    empty: int | None = None,
 ) -> Sequences:
     """Ids of the texts, without special tokens, cut after `max_length` tokens.
 
-    A text may give no token at all (length 0). Raises InputError naming the text that is not
-    valid Unicode.
+    A text may give no token at all (length 0), unless `empty` is an id that then stands for it.
+    Raises InputError naming the text that is not valid Unicode.
     """
     tokenizer.encode_special_tokens = True
     parts: list[np.ndarray] = []
@@ -104,6 +111,8 @@ def encode(
     for group in in_groups(texts):
         for ids in _encode_group(tokenizer, group, len(lengths)):
             kept = ids if max_length is None else ids[:max_length]
+            if not kept and empty is not None:
+                kept = [empty]
             parts.append(np.asarray(kept, dtype=np.int32))
             lengths.append(len(kept))
     tokens = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
@@ -152,6 +161,44 @@ def special_ids(tokenizer: Tokenizer) -> SpecialIds:
         for role, names in _SPELLINGS.items()
     }
     return SpecialIds(**found)
+
+
+def frame_of(tokenizer: Tokenizer) -> tuple[int | None, int | None] | None:
+    """The ids that the tokenizer itself puts before and after a text; None if it cannot be told.
+
+    Raises InputError if there are several on one side.
+    """
+    encoded = tokenizer.encode("a")
+    own = [place for place, added in enumerate(encoded.special_tokens_mask) if not added]
+    if not own:
+        return None
+    before, after = encoded.ids[: own[0]], encoded.ids[own[-1] + 1 :]
+    if max(len(before), len(after)) > 1:
+        raise InputError(
+            f"this tokenizer puts {len(before)} tokens before a text and {len(after)} after it, "
+            "but headstart has room for one on each side"
+        )
+    return next(iter(before), None), next(iter(after), None)
+
+
+def framed(tokenizer: Tokenizer, before: int | None, after: int | None) -> Tokenizer:
+    """The tokenizer if it puts these special tokens around a text by itself, else a copy that does.
+
+    So that stock libraries, which ask the tokenizer, show a model what it was trained on.
+    """
+    if frame_of(tokenizer) == (before, after):
+        return tokenizer
+    ids = [number for number in (before, after) if number is not None]
+    first, last = (
+        "" if number is None else tokenizer.id_to_token(number) for number in (before, after)
+    )
+    made = Tokenizer.from_str(tokenizer.to_str())
+    made.post_processor = TemplateProcessing(
+        single=f"{first} $A {last}".strip(),
+        pair=f"{first} $A {last} $B {last}".strip(),
+        special_tokens=[(tokenizer.id_to_token(number), number) for number in dict.fromkeys(ids)],
+    )
+    return made
 
 
 def sentinel_ids(tokenizer: Tokenizer) -> np.ndarray:

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
+from headstart.data.text import framed
 from headstart.evaluate.baselines import LinearHead
 from headstart.evaluate.features import (
     TOKENS_PER_BATCH,
@@ -28,7 +29,7 @@ from headstart.families.heads import SequenceHead
 from headstart.families.model import Model
 from headstart.families.readout import Readout, load_readout, save_readout
 from headstart.objectives.objective import Vocabulary
-from headstart.tasks import Classify, Examples, Kind, room, vocabulary_of
+from headstart.tasks import Classify, Examples, Kind, room, stock_vocabulary
 from headstart.tasks.examples import MAX_WINDOWS
 
 ABSENT = -1e4  # raw score of a class that no label named
@@ -125,8 +126,12 @@ class Fitted:
     def save(self, folder: str | Path, *, tokenizer: Tokenizer | None, about: str = "") -> Path:
         """Write a Hugging Face folder; see `families.readout` for what opens it.
 
-        Raises InputError for a probe that reads several layers, which no folder can express.
+        The tokenizer is written so that it puts the special tokens around a text that the model
+        learnt with. Raises InputError for a probe that reads several layers, which no folder can
+        express.
         """
+        if tokenizer is not None:
+            tokenizer = framed(tokenizer, self.vocabulary.cls, self.vocabulary.sep)
         readout = Readout(
             self.model,
             self.head,
@@ -152,7 +157,7 @@ def load_fitted(
         head=found.head,
         kind=found.kind,
         classes=found.classes,
-        vocabulary=vocabulary_of(tokenizer),
+        vocabulary=stock_vocabulary(tokenizer),
         method="loaded",
         max_length=found.max_length,
         max_windows=found.max_windows,

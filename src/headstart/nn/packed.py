@@ -24,6 +24,7 @@ def can_pack(stack: Transformer) -> bool:
     """Whether this machine has what packing needs, and the stack is plain and in bf16."""
     weight = next(stack.parameters())
     made = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    made = made and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     here = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
     plain = all(isinstance(block, Block) for block in stack.blocks)
     return bool(plain and made and here and torch.backends.mkldnn.is_available())

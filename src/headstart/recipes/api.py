@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from headstart import recipes
 from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
@@ -29,12 +31,17 @@ from headstart.recipes.results import (
 )
 from headstart.settings_file import make_settings
 
+if TYPE_CHECKING:
+    from headstart.serve.embed import Encoder
+    from headstart.serve.predict import Predictor
+
 __all__ = [
     "Fitted",
     "check",
     "compare",
     "demo",
     "doctor",
+    "encoder",
     "evaluate",
     "finetune",
     "load",
@@ -204,20 +211,25 @@ def evaluate(
     model: Start, data: Data, *, text: str | None = None, label: str | None = None
 ) -> Measured:
     """Score a fine-tuned model on a labelled file, with a 95 % interval."""
-    paths = [Path(name) for name in _names(data) or ()]
-    result = recipes.evaluate(_start(model), paths, text=text, label=label, events=Silent())
-    assert isinstance(result, Measured)
-    return result
+    return load(model).evaluate(data, text=text, label=label)
 
 
 def predict(
     model: Start, inputs: str | Sequence[str], *, text: str | None = None
 ) -> list[Prediction]:
-    """Answers of a fine-tuned model for texts, in their order."""
-    given = [inputs] if isinstance(inputs, str) else list(inputs)
-    result = recipes.predict(_start(model), given, text=text, events=Silent())
-    assert isinstance(result, Predictions)
-    return list(result.answers)
+    """Answers of a fine-tuned model for texts, or for the texts in files, in their order."""
+    return load(model).predict(inputs, text=text)
+
+
+def encoder(start: Start, *, precision: Literal["auto", "bf16", "fp32"] = "auto") -> Encoder:
+    """A pretrained model, loaded once, whose `encode(texts)` gives vectors of length 1.
+
+    precision: "auto" computes in bf16 where the processor has it; "fp32" gives what
+    sentence-transformers gives for the same folder.
+    """
+    from headstart.serve.embed import Encoder  # brings torch, which the other verbs bring later
+
+    return Encoder.open(_start(start) or "", precision=precision)
 
 
 def compare(first: Start, second: Start, *, test: PathLike | None = None) -> Comparison:
@@ -269,19 +281,32 @@ class Fitted:
     folder: str
     result: FinetuneResult | None = None
 
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model, loaded from its folder when it is first asked for, and kept."""
+        from headstart.recipes.evaluating import opened  # brings torch
+
+        return opened(self.folder)
+
     def evaluate(
         self, data: Data, *, text: str | None = None, label: str | None = None
     ) -> Measured:
-        """Score it on a labelled file."""
-        return evaluate(self.folder, data, text=text, label=label)
+        """Score it on a labelled file, with a 95 % interval."""
+        paths = [Path(name) for name in _names(data) or ()]
+        result = recipes.evaluate(self.predictor, paths, text=text, label=label, events=Silent())
+        assert isinstance(result, Measured)
+        return result
 
-    def predict(self, inputs: str | Sequence[str]) -> list[Prediction]:
-        """Answers for texts, in their order."""
-        return predict(self.folder, inputs)
+    def predict(self, inputs: str | Sequence[str], *, text: str | None = None) -> list[Prediction]:
+        """Answers for texts, or for the texts in files (of tables: in the column `text`)."""
+        given = [inputs] if isinstance(inputs, str) else list(inputs)
+        result = recipes.predict(self.predictor, given, text=text, events=Silent())
+        assert isinstance(result, Predictions)
+        return list(result.answers)
 
 
 def load(model: Start) -> Fitted:
-    """A fine-tuned model from a run folder or a Hugging Face folder."""
+    """A fine-tuned model from a run folder or a Hugging Face folder; read when first used."""
     return Fitted(_start(model) or "")
 
 

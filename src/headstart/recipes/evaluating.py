@@ -17,7 +17,7 @@ from headstart.serve.predict import Predictor
 
 
 def evaluate(
-    model: str | None,
+    model: str | Predictor | None,
     data: Sequence[Path],
     *,
     text: str | None = None,
@@ -26,16 +26,24 @@ def evaluate(
 ) -> Measured:
     """Score a model on one labelled file.
 
+    model: a run folder, a Hugging Face folder, "hf:NAME", or what was opened from one before.
     Raises InputError if the file cannot be read, holds a label that the model does not know, or the
     model has learnt no task.
     """
     listener = events or Silent()
-    if not model:
-        raise InputError("no model given: name a run folder, a Hugging Face folder, or hf:NAME")
-    predictor = Predictor.open(model)
+    predictor = opened(model)
     examples = read_for(predictor, data, text=text, label=label, events=listener)
     answers = answers_of(predictor, examples, events=listener)
     return measured(answers[None], examples.labels, kind=examples.kind, classes=examples.classes)
+
+
+def opened(model: str | Predictor | None) -> Predictor:
+    """The model, loaded unless it is already. Raises InputError if there is none."""
+    if isinstance(model, Predictor):
+        return model
+    if not model:
+        raise InputError("no model given: name a run folder, a Hugging Face folder, or hf:NAME")
+    return Predictor.open(model)
 
 
 def read_for(

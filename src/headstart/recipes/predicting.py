@@ -9,6 +9,7 @@ from headstart.data.files import TABLE_SUFFIXES, TEXT_SUFFIXES, read_documents
 from headstart.data.record import Problem
 from headstart.errors import InputError
 from headstart.events import Events, Silent
+from headstart.recipes.evaluating import opened
 from headstart.recipes.results import Prediction, Predictions
 from headstart.serve.predict import Predictor
 
@@ -16,7 +17,7 @@ LONGEST_PATH = 4096  # characters; a longer input is a text
 
 
 def predict(
-    model: str | None,
+    model: str | Predictor | None,
     inputs: Sequence[str],
     *,
     text: str | None = None,
@@ -24,16 +25,14 @@ def predict(
 ) -> Predictions:
     """Answer each input in order; an input that names a data file stands for the texts in it.
 
-    text: the column of tables. Raises InputError if there is no text, or the model has learnt no
-    task.
+    model: as in `evaluate`. text: the column of tables. Raises InputError if there is no text, or
+    the model has learnt no task.
     """
     listener = events or Silent()
-    if not model:
-        raise InputError("no model given: name a run folder, a Hugging Face folder, or hf:NAME")
     texts = [found for item in inputs for found in _texts(item, text, listener)]
     if not texts:
         raise InputError("there is no text to answer for: give texts, or files that hold some")
-    predictor = Predictor.open(model)
+    predictor = opened(model)
     scores = predictor.scores(
         texts, progress=lambda done, total: listener.progress("predict", done, total)
     )

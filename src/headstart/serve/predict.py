@@ -18,6 +18,7 @@ from headstart.errors import InputError
 from headstart.evaluate.features import TOKENS_PER_BATCH, Precision
 from headstart.evaluate.fitted import Fitted, load_fitted
 from headstart.families import resolve
+from headstart.tasks import stand_in
 
 TEXTS_AT_ONCE = 2000  # between two reports of progress
 
@@ -71,7 +72,8 @@ class Predictor:
         """
         parts = [np.zeros((0, self.fitted.outputs), dtype=np.float32)]
         for begin in range(0, len(texts), TEXTS_AT_ONCE):
-            piece = encode(self.tokenizer, texts[begin : begin + TEXTS_AT_ONCE])
+            chosen = texts[begin : begin + TEXTS_AT_ONCE]
+            piece = encode(self.tokenizer, chosen, empty=stand_in(self.fitted.vocabulary))
             parts.append(self.fitted.predict(piece, tokens_per_batch=tokens_per_batch))
             progress(min(len(texts), begin + TEXTS_AT_ONCE), len(texts))
         return np.concatenate(parts)

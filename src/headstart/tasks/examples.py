@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from headstart.batch import Sequences, ragged_index
 from headstart.data.dataset import Labelled
 from headstart.data.labels import Kind
-from headstart.data.text import encode, special_ids, word_starts
+from headstart.data.text import encode, frame_of, special_ids, word_starts
 from headstart.errors import InputError
 from headstart.families.model import Model
 from headstart.objectives.objective import Vocabulary
@@ -153,6 +153,20 @@ def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
         special=tuple(sorted(special)),
         word_starts=word_starts(tokenizer),
     )
+
+
+def stock_vocabulary(tokenizer: Tokenizer) -> Vocabulary:
+    """The same for answering as stock libraries do: around a text, what the tokenizer itself adds.
+
+    It differs for GPT, whose tokenizer adds nothing unless its model learnt a task of ours.
+    """
+    known, frame = vocabulary_of(tokenizer), frame_of(tokenizer)
+    return known if frame is None else replace(known, cls=frame[0], sep=frame[1])
+
+
+def stand_in(vocabulary: Vocabulary) -> int | None:
+    """The id that stands for a text without tokens; none is needed where there are some around."""
+    return vocabulary.pad if vocabulary.cls is None and vocabulary.sep is None else None
 
 
 def room(model: Model, vocabulary: Vocabulary, max_length: int) -> int:

@@ -1,0 +1,111 @@
+"""Packed blocks against plain ones: the same answers within the precision of bf16."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from headstart.families import bert, build_model, gpt, modern
+from headstart.nn.packed import PackedBlock, PackedLinear, can_pack, pack
+from layouts import in_order, packed, padded, ragged
+
+SIZES = {"num_layers": 3, "hidden_size": 64, "num_heads": 4, "vocab_size": 60, "max_positions": 40}
+TEXTS = ragged((9, 3, 14, 1, 6))
+WINDOWS = {"window": 4, "global_every": 2, "local_rope_theta": 500.0}
+KINDS = {
+    "bert": bert.build(**SIZES).config,
+    "gpt": gpt.build(**SIZES).config,
+    "modern": modern.build(**SIZES).config,
+    "modern with windows": replace(modern.build(**SIZES).config, **WINDOWS),
+    "without bias": replace(gpt.build(**SIZES).config, bias=False, norm="rms"),
+}
+
+
+def model_of(kind):
+    model = build_model(KINDS[kind], family="bert").eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.1)
+    return model
+
+
+def half(model):
+    """A copy in bf16 that can be packed."""
+    ready = copy.deepcopy(model).bfloat16()
+    if not can_pack(ready.stack):
+        pytest.skip("this processor or this torch has no packed products in bf16")
+    return ready
+
+
+@torch.inference_mode()
+def states(model, layout=packed):
+    batch = layout(TEXTS)
+    return in_order(model.encode(batch), batch).float()
+
+
+@pytest.mark.parametrize("layout", [packed, padded])
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_blocks_err_no_more_than_plain_ones_in_bf16(kind, layout):
+    model = model_of(kind)
+    exact, rounded = states(model, layout), half(model)
+    plain = (states(rounded, layout) - exact).square().mean().sqrt()
+    pack(rounded.stack)
+    assert all(isinstance(block, PackedBlock) for block in rounded.stack.blocks)
+    packed_ = (states(rounded, layout) - exact).square().mean().sqrt()
+    assert 0 < packed_ <= 1.5 * plain
+    assert packed_ < 0.05 * exact.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("kind", ["bert", "modern"])
+@pytest.mark.parametrize("change", ["order", "residual"])
+def test_another_order_of_blocks_or_a_lost_residual_shows(kind, change, monkeypatch):
+    model = model_of(kind)
+    exact, rounded = states(model), half(model)
+    pack(rounded.stack)
+    right = (states(rounded) - exact).square().mean().sqrt()
+    if change == "order":
+        blocks = rounded.stack.blocks
+        blocks[0], blocks[2] = blocks[2], blocks[0]
+    else:
+        call = PackedLinear.__call__
+        monkeypatch.setattr(PackedLinear, "__call__", lambda self, x, onto=None: call(self, x))
+    wrong = (states(rounded) - exact).square().mean().sqrt()
+    assert wrong > 5 * right
+
+
+def test_a_packed_linear_is_the_plain_one_with_the_residual_added():
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.nn.Linear(64, 48)
+    x = torch.randn(5000, 64, generator=generator)  # more rows than it was laid out for
+    onto = torch.randn(5000, 48, generator=generator)
+    half(model_of("bert"))  # skips where there is nothing to pack with
+    made = PackedLinear(copy.deepcopy(plain).bfloat16())
+    with torch.inference_mode():
+        for given, rest in ((None, 0), (onto, onto)):
+            expected = plain(x) + rest
+            found = made(x.bfloat16(), None if given is None else given.bfloat16()).float()
+            assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_every_state_is_the_same_after_packing_not_only_the_last():
+    model = model_of("modern")
+    batch = padded(TEXTS)
+    rounded = half(model)
+    with torch.inference_mode():
+        before = model.hidden_states(batch)
+        pack(rounded.stack)
+        after = rounded.hidden_states(batch)
+    assert len(after) == len(before) == 4
+    for one, other in zip(before, after, strict=True):
+        assert (one - other.float()).square().mean() < 1e-3 * one.square().mean()
+
+
+def test_only_plain_blocks_in_bf16_can_be_packed():
+    model = model_of("bert")
+    assert not can_pack(model.stack)
+    rounded = half(model)
+    assert can_pack(rounded.stack)
+    pack(rounded.stack)
+    assert not can_pack(rounded.stack)
