@@ -295,7 +295,7 @@ def test_settings_written_to_a_file_read_back_equal(kind, written):
         given={
             "data.paths": ["文档/数据.csv", "no"],
             "data.text": "null",
-            "optimizer.lr": 1.5e-7,
+            "transfer.lr" if kind is FinetuneSettings else "optimizer.lr": 1.5e-7,
             "seed": 2**62,
         },
     )
@@ -318,7 +318,7 @@ def test_all_problems_of_all_sources_come_in_one_message(written):
     path = written("seed: x\nmodel:\n  family: brt\n")
     assert refusal(file=path, given={"keep": 0}, overrides=["optimizer.lr=fast", "sede=1"]) == (
         "5 settings cannot be used:\n"
-        f'  {path}, line 3: model.family = "brt": must be one of modern, bert, roberta, gpt. '
+        f'  {path}, line 3: model.family = "brt": must be one of {", ".join(get_args(Family))}. '
         "Did you mean bert?\n"
         '  --set: optimizer.lr = "fast": must be a number above 0 and at most 1. '
         "The default is 0.002.\n"
@@ -356,6 +356,27 @@ def test_wrong_label_counts_are_refused():
     assert refusal(ReportSettings, given={"labels": ["50", "some"]}) == (
         "labels = ['50', 'some']: 'some' must be a whole number of at least 1, or all."
     )
+
+
+@pytest.mark.parametrize("kind", [FinetuneSettings, ReportSettings])
+def test_self_training_is_refused_without_texts_to_do_it_with(kind):
+    assert refusal(kind, given={"transfer.self_training": 2}) == (
+        "transfer.self_training 2 needs texts without labels: name files or folders of them in "
+        "corpus, or write transfer.self_training: 0."
+    )
+    given = {"transfer.self_training": 2, "corpus": ["docs"]}
+    assert make_settings(kind, given=given).transfer.self_training == 2
+    assert refusal(kind, given={**given, "transfer.method": "full"}) == (
+        "transfer.self_training 2 is for a probe, but transfer.method is full: write "
+        "transfer.method: probe, or transfer.self_training: 0."
+    )
+
+
+def test_a_name_from_elsewhere_is_answered_with_the_one_of_the_verb():
+    for kind, name in ((PretrainSettings, "optimizer.lr"), (FinetuneSettings, "transfer.lr")):
+        assert refusal(kind, given={"learning_rate": 0.1}) == (
+            f"learning_rate: no such setting. Did you mean {name}?"
+        )
 
 
 def test_a_report_budget_is_a_time():

@@ -25,6 +25,7 @@ from headstart.sections import (
     OptimizerSettings,
     ScheduleSettings,
     Size,
+    TextSettings,
     TokenizerKind,
     TransferSettings,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "ReportSettings",
     "ScheduleSettings",
     "Size",
+    "TextSettings",
     "TokenizerKind",
     "TransferSettings",
 ]
@@ -117,22 +119,19 @@ class PretrainSettings(Settings):
 class FinetuneSettings(Settings):
     """Everything `headstart finetune` can be told."""
 
-    data: DataSettings = Field(default_factory=DataSettings, description="Files and batches.")
+    data: TextSettings = Field(default_factory=TextSettings, description="The labelled file.")
     start: str = setting(
         "scratch", "scratch, a run folder, a Hugging Face folder, or hf:ID.", path=True
     )
     test: str | None = setting(None, "Labelled file, opened once, at the end.", path=True)
+    corpus: tuple[str, ...] = setting(
+        (), "Unlabelled files and folders for transfer.self_training.", path=True
+    )
     model: ModelSettings = Field(default_factory=ModelSettings, description="For start: scratch.")
     transfer: TransferSettings = Field(
         default_factory=TransferSettings, description="How the task is learnt."
     )
-    optimizer: OptimizerSettings = Field(
-        default_factory=lambda: OptimizerSettings(name="adamw"), description="How weights move."
-    )
-    schedule: ScheduleSettings = Field(
-        default_factory=lambda: ScheduleSettings(warmup=0.1, decay=0.9),
-        description="Learning rate over the run.",
-    )
+    seeds: int = setting(3, "Repeats with other seeds; the spread is reported.", ge=1, le=100)
     machine: MachineSettings = Field(
         default_factory=MachineSettings, description="Where it is computed."
     )
@@ -141,7 +140,8 @@ class FinetuneSettings(Settings):
 
     @model_validator(mode="after")
     def _out_apart(self) -> Self:
-        refuse_overlap(self.out, self.data.paths)
+        refuse_overlap(self.out, (*self.data.paths, *self.corpus))
+        self.transfer.refuse_self_training(self.corpus)
         return self
 
 
@@ -229,6 +229,7 @@ class ReportSettings(Settings):
     @model_validator(mode="after")
     def _out_apart(self) -> Self:
         refuse_overlap(self.out, (*self.data.paths, *self.corpus))
+        self.transfer.refuse_self_training(self.corpus)
         if self.start is None:
             self.objective.refuse(self.model)
         return self

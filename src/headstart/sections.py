@@ -264,8 +264,8 @@ class ScheduleSettings(Settings):
         return self
 
 
-class DataSettings(Settings):
-    """Which files, which columns, and how text becomes batches."""
+class TextSettings(Settings):
+    """Which files, which columns, and how text becomes tokens."""
 
     paths: tuple[str, ...] = setting((), "Files and folders, as on the command line.", path=True)
     text: str | None = setting(None, "Column that holds the text; null: inferred.")
@@ -294,9 +294,14 @@ class DataSettings(Settings):
         ge=8,
         le=65_536,
     )
+
+
+class DataSettings(TextSettings):
+    """The same, and how much of it a step of pretraining sees."""
+
     tokens_per_batch: int = setting(
         8192,
-        "Tokens in one step.",
+        "Tokens in one step of pretraining.",
         unit="tokens",
         source="4 k to 16 k for CPU",
         ge=8,
@@ -327,7 +332,6 @@ class TransferSettings(Settings):
     rank: int = setting(8, "Rank of the LoRA matrices.", source="Hu et al. 2021", ge=1, le=1024)
     lr: float | None = setting(None, "Peak learning rate; null: the method's.", gt=0, le=1)
     epochs: int = setting(10, "Passes over the labels.", unit="epochs", ge=1, le=10_000)
-    seeds: int = setting(3, "Repeats with other seeds; the spread is reported.", ge=1, le=100)
     layer_decay: float = setting(
         0.9,
         "Factor on the learning rate for each block further from the head.",
@@ -338,6 +342,89 @@ class TransferSettings(Settings):
     tokens_per_batch: int = setting(
         1024, "Tokens in one step of fine-tuning.", unit="tokens", ge=8, le=16_777_216
     )
+    warmup: float = setting(
+        0.1,
+        "Share of fine-tuning that warms up; over the rest the rate decays to zero.",
+        unit="share",
+        source="Devlin et al. 2019, their released code",
+        ge=0,
+        lt=1,
+    )
+    weight_decay: float = setting(
+        0.01,
+        "Decoupled decay of matrices in fine-tuning; norms and biases never decay.",
+        unit="per unit of learning rate",
+        source="Devlin et al. 2019, A.2",
+        ge=0,
+        le=10,
+    )
+    dropout: float = setting(
+        0.1,
+        "Share of activations dropped while fine-tuning.",
+        unit="share",
+        source="Devlin et al. 2019, A.2",
+        ge=0,
+        lt=1,
+    )
+    head_scale: float = setting(
+        0.1,
+        "Factor on the scores of the probe that fine-tuning starts from; below 1 it is less sure "
+        "of itself, which leaves the body a gradient.",
+        source="own trial on the demo's labels",
+        gt=0,
+        le=1,
+    )
+    balanced: bool = setting(
+        False,
+        "Whether all classes weigh the same, however rare they are.",
+        source="scores count rows",
+    )
+    holdout: float = setting(
+        0.0,
+        "Share of the labels held out to stop fine-tuning early by; 0: none, every label trains.",
+        unit="share",
+        source="few labels: each one counts",
+        ge=0,
+        le=0.5,
+    )
+    patience: int = setting(
+        3,
+        "Checks in a row on labels held out (holdout) without a better score, after which "
+        "fine-tuning stops.",
+        unit="checks",
+        ge=1,
+        le=1000,
+    )
+    max_windows: int = setting(
+        8,
+        "Most windows of one text that are read; of a longer text, windows spread evenly.",
+        unit="windows",
+        source="cost of a text bounded to 8 times max_length",
+        ge=1,
+        le=100_000,
+    )
+    self_training: int = setting(
+        0,
+        "Rounds in which a probe takes its surest answers on texts of the corpus for labels, "
+        "where labels are classes; 0: none.",
+        unit="rounds",
+        source="Yarowsky 1995",
+        ge=0,
+        le=100,
+    )
+
+    def refuse_self_training(self, corpus: tuple[str, ...]) -> None:
+        """Raise ValueError if self-training is asked for and there is nothing to do it with."""
+        if self.self_training and not corpus:
+            raise ValueError(
+                f"transfer.self_training {self.self_training} needs texts without labels: name "
+                "files or folders of them in corpus, or write transfer.self_training: 0"
+            )
+        if self.self_training and self.method not in ("auto", "probe"):
+            raise ValueError(
+                f"transfer.self_training {self.self_training} is for a probe, but transfer.method "
+                f"is {self.method}: write transfer.method: probe, or transfer.self_training: 0"
+            )
 
 
 class MachineSettings(Settings):

@@ -30,19 +30,22 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Settings)
 
 FORMAT = 1
-OTHER_NAMES = {
-    "learning_rate": "optimizer.lr",
-    "batch_size": "data.tokens_per_batch",
-    "max_seq_length": "data.max_length",
-    "mlm_probability": "objective.rate",
-    "mask_rate": "objective.rate",
-    "warmup_ratio": "schedule.warmup",
-    "max_grad_norm": "optimizer.clip_norm",
-    "output_dir": "out",
-    "num_train_epochs": "transfer.epochs",
-    "label_column": "data.label",
-    "text_column": "data.text",
-    "model_type": "model.family",
+# what people call some settings; the first place that a verb has is suggested
+OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "learning_rate": ("optimizer.lr", "transfer.lr"),
+    "batch_size": ("data.tokens_per_batch", "transfer.tokens_per_batch"),
+    "weight_decay": ("optimizer.weight_decay", "transfer.weight_decay"),
+    "max_seq_length": ("data.max_length",),
+    "mlm_probability": ("objective.rate",),
+    "mask_rate": ("objective.rate",),
+    "warmup_ratio": ("schedule.warmup", "transfer.warmup"),
+    "max_grad_norm": ("optimizer.clip_norm",),
+    "output_dir": ("out",),
+    "num_train_epochs": ("transfer.epochs",),
+    "class_weight": ("transfer.balanced",),
+    "label_column": ("data.label",),
+    "text_column": ("data.text",),
+    "model_type": ("model.family",),
 }
 _SECRET = re.compile(r"token$|password|passwd|secret|api_?key|credential", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"\b(hf_|sk-|ghp_|github_pat_|AKIA)[A-Za-z0-9_-]{12,}")
@@ -234,7 +237,9 @@ def _did_you_mean(kind: type[Settings], where: tuple[str | int, ...]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     if not near:
         last = {known.rsplit(".", 1)[-1]: known for known in names}
-        last |= {other: known for other, known in OTHER_NAMES.items() if known in names}
+        for other, places in OTHER_NAMES.items():
+            here = [place for place in places if place in names]
+            last |= {other: here[0]} if here else {}
         near = [
             last[found]
             for found in difflib.get_close_matches(str(where[-1]), list(last), n=1, cutoff=0.7)

@@ -73,6 +73,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "method {method}, up to {seeds} seeds",
         "方法 {method}，最多 {seeds} 个随机种子",
     ),
+    "goes_on": ("going on with the run in {folder}", "继续 {folder} 中的运行"),
+    "begun_otherwise": (
+        "the unfinished run in {folder} was begun with other {what}: it is begun anew",
+        "{folder} 中未完成的运行开始时的 {what} 不同：重新开始",
+    ),
+    "self_training": (
+        "self-training: {texts:,} texts without labels, {left_out:,} left out that leak",
+        "自训练：{texts:,} 条无标签文本，因泄漏排除 {left_out:,} 条",
+    ),
     "method_chosen": (
         "method {method} chosen on labelled rows held out of training (tried: {tried})",
         "在留出的标注样本上选定方法 {method}（尝试过：{tried}）",

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import typer
 
 from headstart import recipes
 from headstart.cli.main import VERBS, answer, main, make_app
+from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
 from headstart.errors import CheckpointError, Interrupted, MachineError, NumericError
 from headstart.recipes.results import (
     Comparison,
@@ -106,6 +108,39 @@ def test_every_verb_shows_an_example_and_explains_every_option(verb, capsys):
         assert getattr(parameter, "help", ""), f"{verb.__name__} {parameter.name}"
 
 
+DEFAULTS = {
+    "--family": ("model.family", PretrainSettings),
+    "--size": ("model.size", PretrainSettings),
+    "--budget": ("budget", PretrainSettings),
+    "--vocab-size": ("data.vocab_size", PretrainSettings),
+    "--max-length": ("data.max_length", PretrainSettings),
+    "--from": ("start", FinetuneSettings),
+    "--method": ("transfer.method", FinetuneSettings),
+    "--task": ("data.kind", FinetuneSettings),
+    "--epochs": ("transfer.epochs", FinetuneSettings),
+    "--seed": ("seed", FinetuneSettings),
+    "--labels": ("labels", ReportSettings),
+}
+
+
+def test_the_defaults_that_the_help_names_are_those_of_the_settings():
+    group = typer.main.get_command(make_app())
+    told = {}
+    for command in group.commands.values():
+        for parameter in command.params:
+            named = re.search(r"\(default: (\S+)\)$", getattr(parameter, "help", None) or "")
+            if named:
+                told[parameter.opts[0]] = named[1]
+    in_words = {"--objective": "auto", "--out": "runs/NAME", "--text": "inferred",
+                "--label": "inferred"}  # fmt: skip
+    for flag, (name, kind) in DEFAULTS.items():
+        value = kind()
+        for part in name.split("."):
+            value = getattr(value, part)
+        assert told.pop(flag) == (",".join(value) if isinstance(value, tuple) else str(value)), flag
+    assert told == in_words
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=lambda v: v.__name__)
 def test_every_verb_has_a_recipe_of_its_name(verb):
     assert verb.__name__ in recipes.RECIPES
@@ -189,7 +224,7 @@ def test_finetune_and_report_pass_their_flags_on(stand_in):
     assert code == 0
     s = called.keywords["settings"]
     assert (called.arguments, called.keywords["start"]) == (([Path("l.csv")],), "runs/d")
-    assert (s.transfer.method, s.transfer.epochs, s.transfer.seeds) == ("lora", 4, 5)
+    assert (s.transfer.method, s.transfer.epochs, s.seeds) == ("lora", 4, 5)
     assert (s.data.kind, s.data.text, s.data.label, s.test) == (
         "multilabel", "body", "kind", "t.csv",
     )  # fmt: skip

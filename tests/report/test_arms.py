@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from headstart.errors import InputError
 from headstart.report.arms import Answer, Linear, Majority, Race, expected_seconds, run_arms
@@ -122,3 +123,35 @@ def test_the_majority_and_a_linear_head_on_separable_features():
     )
     assert table.get("majority", 10, 0).score in (0.25, 0.75)
     assert table.get("linear", 10, 0).score == 1.0
+
+
+@pytest.mark.parametrize("shape", [np.asarray, sparse.csr_matrix])
+def test_self_training_learns_from_the_pool_what_no_label_shows(shape):
+    # labelled rows show the first feature, test rows the second; only the pool has them together
+    sign = 2.0 * LABELS - 1
+    train, pool, test = (shape(np.outer(sign, parts)) for parts in ((1, 0), (1, 1), (0, 1)))
+    right = {}
+    for rounds, given in ((0, pool), (2, pool), (2, None)):
+        one = Linear(arm("a"), train, test, "classes", pool=given, rounds=rounds)
+        answers = one.run(np.arange(10), LABELS[:10], 0).labels
+        right[rounds, given is None] = float((answers == LABELS).mean())
+    assert right == {(0, False): 0.5, (2, False): 1.0, (2, True): 0.5}
+
+
+def clouds(rows: int, seed: int, *, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Points of two overlapping clouds, and which cloud each is of; share: of cloud 1."""
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(rows) < share * rows).astype(np.int64)
+    return rng.normal(size=(rows, 8)) + 0.5 * labels[:, None], labels
+
+
+def test_a_balanced_linear_head_finds_a_rare_class_more_often():
+    train, labels = clouds(200, 1, share=0.1)
+    test, _ = clouds(400, 2)
+    found = [
+        Linear(arm("a"), train, test, "classes", balanced=even)
+        .run(np.arange(200), labels, 0)
+        .labels.sum()
+        for even in (False, True)
+    ]
+    assert found[1] > found[0] + 20

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from headstart import recipes
 from headstart.cli import options as o
 from headstart.cli.session import Session, demand
 from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
-from headstart.settings import Settings
+from headstart.recipes.given import of_data, of_network, of_run, of_transfer
 from headstart.settings_file import make_settings
-
-S = TypeVar("S", bound=Settings)
 
 
 def pretrain(
@@ -41,21 +38,14 @@ def pretrain(
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
     given = {
-        "data.paths": data or None,
-        "data.text": text,
-        "data.vocab_size": vocab_size,
-        "data.max_length": max_length,
-        "model.family": family,
-        "model.size": size,
-        "objective.name": objective,
+        **of_data(data, text=text, vocab_size=vocab_size, max_length=max_length),
+        **of_network(family, size=size, objective=objective),
+        **of_run(out, threads=threads, seed=seed),
         "start": start,
         "budget": budget,
         "probe": probe,
-        "out": out,
-        "machine.threads": threads,
-        "seed": seed,
     }
-    settings = _settings(PretrainSettings, config, given, overrides)
+    settings = make_settings(PretrainSettings, file=config, given=given, overrides=overrides or ())
     demand(settings.data.paths, what="text", example="headstart pretrain docs/ --budget 30m")
     with session.events as events:
         result = recipes.pretrain(_paths(settings.data.paths), settings=settings, events=events)
@@ -86,20 +76,14 @@ def finetune(
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
     given = {
-        "data.paths": data or None,
-        "data.text": text,
-        "data.label": label,
-        "data.kind": task,
+        **of_data(data, text=text, label=label, kind=task),
+        **of_transfer(method, epochs=epochs),
+        **of_run(out, threads=threads, seed=seed),
         "start": start,
         "test": test,
-        "transfer.method": method,
-        "transfer.epochs": epochs,
-        "transfer.seeds": seeds,
-        "out": out,
-        "machine.threads": threads,
-        "seed": seed,
+        "seeds": seeds,
     }
-    settings = _settings(FinetuneSettings, config, given, overrides)
+    settings = make_settings(FinetuneSettings, file=config, given=given, overrides=overrides or ())
     example = "headstart finetune labels.csv --from runs/docs"
     demand(settings.data.paths, what="labelled file", example=example)
     with session.events as events:
@@ -139,26 +123,19 @@ def report(
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
     given = {
-        "data.paths": data or None,
-        "data.text": text,
-        "data.label": label,
-        "data.kind": task,
+        **of_data(data, text=text, label=label, kind=task),
+        **of_network(family, size=size, objective=objective),
+        **of_transfer(method),
+        **of_run(out, threads=threads, seed=seed),
         "corpus": corpus or None,
         "start": start,
         "public": public,
         "test": test,
         "labels": labels.split(",") if labels else None,
-        "transfer.method": method,
-        "model.family": family,
-        "model.size": size,
-        "objective.name": objective,
         "seeds": seeds,
         "budget": budget,
-        "out": out,
-        "machine.threads": threads,
-        "seed": seed,
     }
-    settings = _settings(ReportSettings, config, given, overrides)
+    settings = make_settings(ReportSettings, file=config, given=given, overrides=overrides or ())
     example = "headstart report labels.csv --corpus docs/ --budget 30m"
     demand(settings.data.paths, what="labelled file", example=example)
     demand(
@@ -189,16 +166,12 @@ def plan(
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
     given = {
-        "data.paths": data or None,
-        "data.text": text,
-        "data.vocab_size": vocab_size,
-        "data.max_length": max_length,
-        "model.family": family,
-        "model.size": size,
+        **of_data(data, text=text, vocab_size=vocab_size, max_length=max_length),
+        **of_network(family, size=size),
+        **of_run(None, threads=threads),
         "budget": budget,
-        "machine.threads": threads,
     }
-    settings = _settings(PretrainSettings, config, given, overrides)
+    settings = make_settings(PretrainSettings, file=config, given=given, overrides=overrides or ())
     demand(settings.data.paths, what="text", example="headstart plan docs/ --budget 2h")
     with session.events as events:
         result = recipes.plan(_paths(settings.data.paths), settings=settings, events=events)
@@ -220,15 +193,6 @@ def demo(
     with session.events as events:
         result = recipes.demo(out=out, budget=budget, threads=threads, events=events)
     session.finish(result)
-
-
-def _settings(
-    kind: type[S],
-    config: Path | None,
-    given: Mapping[str, object],
-    overrides: Sequence[str] | None,
-) -> S:
-    return make_settings(kind, file=config, given=given, overrides=overrides or ())
 
 
 def _paths(names: Sequence[str]) -> list[Path]:

@@ -35,7 +35,8 @@ from headstart.train import Learner, Probe, StepRecord, Trainer, TrainSettings
 
 LEAST_FOR_HOLDOUT = 40  # labels, below which none are held out
 GRADUAL_SHARE = 0.5  # of the steps, in which blocks join one after another
-SETTLED = 10**9  # steps between copies of the state: none
+SETTLED = 10**9  # steps between scheduled copies of the state: none
+SAVE_MINUTES = 1.0  # between checkpoints, where there is a folder for them
 
 Watch = Callable[[StepRecord], None]
 
@@ -62,7 +63,7 @@ def finetune(
     """Fine-tune a copy of the start by "lora", "partial" or "full".
 
     cache: features of the start, for the probe that goes first. folder: for checkpoints and
-    history; only where training is in one stage. watch: hears of every step.
+    history: the same call goes on there after a kill, to the same bits. watch: hears of every step.
     Raises InputError if the settings do not go together.
     """
     began = time.perf_counter()
@@ -100,7 +101,8 @@ def finetune(
     probes = _probes(start, held, settings, shift=shift, scale=scale)
     learner = Learner(model, heads)
     rate = settings.rate(method, parameters=parameters)
-    for stage in stages(method, settings, blocks=len(model.stack.blocks), source=source):
+    planned = stages(method, settings, blocks=len(model.stack.blocks), source=source)
+    for number, stage in enumerate(planned):
         trained = method != "lora"
         if trained:
             unfreeze_top(learner, _top(method, settings, stage))
@@ -109,7 +111,7 @@ def finetune(
             task,
             source,
             _train_settings(settings, rate=rate, steps=stage.steps, seed=seed),
-            folder=folder,
+            folder=None if folder is None else folder / f"stage-{number:03d}",
             probes=probes,
         )
         for record in trainer.steps():
@@ -300,7 +302,8 @@ def _train_settings(
         device=settings.device,
         threads=settings.threads,
         save_every=SETTLED,
-        save_minutes=0.0,
+        save_minutes=SAVE_MINUTES,
+        keep=1,
         patience=settings.patience,
     )
 

@@ -196,7 +196,7 @@ def _probe(
         linear = self_train(
             linear,
             features,
-            examples,
+            examples.labels,
             cache.of(unlabelled),
             rounds=settings.self_training,
             seed=seed,

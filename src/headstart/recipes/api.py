@@ -19,6 +19,7 @@ from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
 from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.recipes.demonstration import demo
+from headstart.recipes.given import of_data, of_network, of_run, of_transfer
 from headstart.recipes.machine import doctor
 from headstart.recipes.results import (
     Comparison,
@@ -81,19 +82,12 @@ def pretrain(
     budget: "30m", "2000 steps", ...
     """
     given = {
-        "data.paths": _names(data),
-        "data.text": text,
-        "data.vocab_size": vocab_size,
-        "data.max_length": max_length,
-        "model.family": family,
-        "model.size": size,
-        "objective.name": objective,
+        **of_data(_names(data), text=text, vocab_size=vocab_size, max_length=max_length),
+        **of_network(family, size=size, objective=objective),
+        **of_run(_name(out), threads=threads, seed=seed),
         "start": _start(start),
         "budget": budget,
         "probe": _name(probe),
-        "out": _name(out),
-        "machine.threads": threads,
-        "seed": seed,
         **(settings or {}),
     }
     made = make_settings(PretrainSettings, file=_path(config), given=given)
@@ -127,18 +121,12 @@ def finetune(
     are: "classes", "multilabel", "number"; inferred if not given.
     """
     given = {
-        "data.paths": _names(data),
-        "data.text": text,
-        "data.label": label,
-        "data.kind": kind,
+        **of_data(_names(data), text=text, label=label, kind=kind),
+        **of_transfer(method, epochs=epochs),
+        **of_run(_name(out), threads=threads, seed=seed),
         "start": _start(start),
         "test": _name(test),
-        "transfer.method": method,
-        "transfer.epochs": epochs,
-        "transfer.seeds": seeds,
-        "out": _name(out),
-        "machine.threads": threads,
-        "seed": seed,
+        "seeds": seeds,
         **(settings or {}),
     }
     made = make_settings(FinetuneSettings, file=_path(config), given=given)
@@ -178,24 +166,17 @@ def report(
     labels: label counts of the curve, such as [50, 200, "all"].
     """
     given = {
-        "data.paths": _names(data),
-        "data.text": text,
-        "data.label": label,
-        "data.kind": kind,
+        **of_data(_names(data), text=text, label=label, kind=kind),
+        **of_network(family, size=size, objective=objective),
+        **of_transfer(method),
+        **of_run(_name(out), threads=threads, seed=seed),
         "corpus": _names(corpus),
         "start": _start(start),
         "public": _name(public),
         "test": _name(test),
         "labels": [str(count) for count in labels] if labels else None,
-        "transfer.method": method,
-        "model.family": family,
-        "model.size": size,
-        "objective.name": objective,
         "seeds": seeds,
         "budget": budget,
-        "out": _name(out),
-        "machine.threads": threads,
-        "seed": seed,
         **(settings or {}),
     }
     made = make_settings(ReportSettings, file=_path(config), given=given)
@@ -262,9 +243,8 @@ def plan(
 ) -> Result:
     """Forecast a pretraining run: steps, passes, time, memory. Trains nothing."""
     given = {
-        "data.paths": _names(data),
-        "model.family": family,
-        "model.size": size,
+        **of_data(_names(data)),
+        **of_network(family, size=size),
         "budget": budget,
         **(settings or {}),
     }

@@ -9,14 +9,16 @@ import numpy as np
 import torch
 
 from headstart.config import (
-    DataSettings,
     MachineSettings,
     ModelSettings,
     PretrainSettings,
+    TextSettings,
     TransferSettings,
 )
+from headstart.data.dataset import Labelled
 from headstart.data.latent import document_frequency, importance, token_vectors
 from headstart.data.store import TokenStore
+from headstart.errors import InputError
 from headstart.evaluate.transfer_settings import TransferSettings as HowToTransfer
 from headstart.families import Model, find
 from headstart.objectives import (
@@ -134,22 +136,40 @@ def train_settings(settings: PretrainSettings, model: Model) -> TrainSettings:
 
 
 def transfer_settings(
-    chosen: TransferSettings, data: DataSettings, machine: MachineSettings
+    chosen: TransferSettings, data: TextSettings, machine: MachineSettings
 ) -> HowToTransfer:
     """What a transfer is told."""
     return HowToTransfer(
         lr=chosen.lr,
         epochs=float(chosen.epochs),
         tokens_per_batch=chosen.tokens_per_batch,
+        weight_decay=chosen.weight_decay,
+        warmup=chosen.warmup,
         layer_decay=chosen.layer_decay,
+        dropout=chosen.dropout,
+        head_scale=chosen.head_scale,
         unfreeze=chosen.unfreeze,
         top_layers=chosen.layers,
         rank=chosen.rank,
+        balanced=chosen.balanced,
+        holdout=chosen.holdout,
+        patience=chosen.patience,
+        self_training=chosen.self_training,
         max_length=data.max_length,
+        max_windows=chosen.max_windows,
         precision=machine.precision,
         device=machine.device,
         threads=machine.threads or 0,
     )
+
+
+def demand_classes(labelled: Labelled) -> None:
+    """Raise InputError if self-training is asked for with labels that are no classes."""
+    if labelled.kind != "classes":
+        raise InputError(
+            f"{labelled.source}: transfer.self_training is for labels that are classes, but these "
+            f"are {labelled.kind}: leave it out, or say what they are with data.kind"
+        )
 
 
 def on_machine(settings: TrainSettings, machine: MachineSettings) -> TrainSettings:

@@ -3,25 +3,29 @@
 Rows that stand in the test file are left out of training. Every choice (method, best seed) is made
 on rows held out of the training file; the test file's labels are looked at once, when all is done.
 The score is the mean over all seeds; the model that is kept is the best seed's on the rows held
-out.
+out. A call that was stopped is taken up by the same call (`unfinished.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from headstart.batch import Sequences
 from headstart.config import FinetuneSettings
-from headstart.data.dataset import Labelled, load_labelled
+from headstart.data.dataset import Corpus, Labelled, load_labelled
 from headstart.data.leaks import find_leaks
 from headstart.data.text import encode, load_tokenizer, train_tokenizer
-from headstart.errors import InputError
+from headstart.errors import InputError, Interrupted
+from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import score
 from headstart.evaluate.transfer import (
     Choice,
@@ -35,20 +39,22 @@ from headstart.evaluate.transfer import (
 )
 from headstart.events import Events
 from headstart.families import find, load_model, resolve
-from headstart.recipes.building import fresh_model, transfer_settings
+from headstart.recipes.building import demand_classes, fresh_model, transfer_settings
 from headstart.recipes.evaluating import echo, measured
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
-from headstart.settings_file import to_yaml
-from headstart.tasks import stratified, tokenized, vocabulary_of
+from headstart.recipes.unfinished import Unfinished, digest_of_model
+from headstart.settings_file import settings_digest, to_yaml
+from headstart.tasks import LabelledTokens, stratified, tokenized, vocabulary_of
 from headstart.train import Outcome, RunFolder, StepRecord, TrainSettings, make_lineage
-from headstart.train.log import History
+from headstart.train.disk import write_atomically
 from headstart.train.precision import choose_precision
 from headstart.words import say
 
 HELD_OUT = 0.2  # share of the rows that are held out where there is no test file
 TO_CHOOSE = 0.1  # share of the rows by which the best seed is chosen where there is one
 LEAST_TO_CHOOSE = 100  # rows, below which none are held out to choose by
+MOST_POOL = 20_000  # texts for self-training
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,14 @@ def finetune(
     origin = open_start(start, settings, rows.learn)
     how = transfer_settings(settings.transfer, settings.data, settings.machine)
     _announce(origin, rows, settings, folder, events)
-    history = History(folder.metrics)
-    try:
-        learnt = _learn(origin, rows, settings, how, events, history)
-    finally:
-        history.flush()
-        history.close()
+    decisive = {
+        "settings": settings_digest(settings),
+        "labels": digest_of(rows.learn),
+        "start": digest_of_model(origin.model),
+    }
+    left = Unfinished(folder, decisive, events)
+    learnt = _learn(origin, rows, settings, how, left, events)
+    write_atomically(folder.metrics, _lines(learnt.history))
     best = learnt.fitted[learnt.best]
     best.save(
         folder.model,
@@ -93,6 +101,7 @@ def finetune(
     result = _measure(learnt, rows, origin.tokenizer, events)
     seconds = time.perf_counter() - began
     _write_lineage(folder, start, rows, settings, learnt, seconds)
+    left.remove()
     return FinetuneResult(folder.path, best.method, result, len(learnt.fitted), seconds)
 
 
@@ -136,7 +145,7 @@ def read_rows_for(data: Sequence[Path], settings: FinetuneSettings, events: Even
         if not len(kept):
             raise InputError(f"{data[0]}: every row stands in {settings.test} too. Separate them")
         train = train.take(kept)
-    one_model = settings.transfer.seeds == 1 or settings.transfer.method == "probe"
+    one_model = settings.seeds == 1 or settings.transfer.method == "probe"
     if one_model or len(train) < LEAST_TO_CHOOSE:
         return Rows(train, None, test)
     learn, held = stratified(train.labels, TO_CHOOSE, seed=settings.seed)
@@ -176,11 +185,16 @@ def open_start(start: str, settings: FinetuneSettings, learn: Labelled) -> Start
 
 @dataclass(frozen=True)
 class _Learnt:
-    """One model a seed, the number of the one to keep, and the steps of all."""
+    """One model a seed, the number of the one to keep, and what happened on the way."""
 
     fitted: list[Fitted]
     best: int
-    steps: int
+    history: list[dict[str, object]]
+
+    @property
+    def steps(self) -> int:
+        """Steps of all seeds."""
+        return sum("loss" in line for line in self.history)
 
 
 def _learn(
@@ -188,44 +202,87 @@ def _learn(
     rows: Rows,
     settings: FinetuneSettings,
     how: TransferSettings,
+    left: Unfinished,
     events: Events,
-    history: History,
 ) -> _Learnt:
     assert origin.tokenizer is not None, "a start of this verb has a tokenizer"
     examples = tokenized(rows.learn, origin.tokenizer)
+    unlabelled = _unlabelled(origin, rows, settings, events)
     events.progress("features", 0, 0)
     cache = feature_cache(origin, how)
-    seeds = list(range(settings.seed, settings.seed + settings.transfer.seeds))
-    method = settings.transfer.method
-    options = candidates(origin, examples, method, how)
-    choice = choose(origin, examples, options, seed=seeds[0], cache=cache)
-    _tell_choice(choice, [option.method for option in options], events)
+    seeds = list(range(settings.seed, settings.seed + settings.seeds))
+    choice = _choice(origin, examples, settings, how, cache=cache, left=left, events=events)
     if choice.candidate.method == "probe":
         seeds = seeds[:1]  # another seed would give the same head
-    fitted, scores, steps = [], [], 0
+    fitted, scores = [], []
+    history: list[dict[str, object]] = []
     for place, seed in enumerate(seeds):
 
-        def watch(record: StepRecord, place: int = place, seed: int = seed) -> None:
-            nonlocal steps
-            steps += 1
-            history.write({"seed": seed, "step": record.step, "loss": record.loss,
-                           "lr_factor": record.lr_factor, "tokens": record.tokens,
-                           "seconds": round(record.seconds, 4)})  # fmt: skip
+        def watch(record: StepRecord, place: int = place) -> None:
             done = place + record.step / record.total
             events.progress("finetune", done, len(seeds), f"loss {record.loss:.3f}")
 
-        one = transfer(origin, examples, method, settings=how, seed=seed, cache=cache,
-                       choice=choice, watch=watch)  # fmt: skip
+        one = transfer(origin, examples, choice.candidate.method, settings=how, seed=seed,
+                       cache=cache, choice=choice, unlabelled=unlabelled,
+                       folder=left.of_seed(seed), watch=watch)  # fmt: skip
         fitted.append(one)
         scores.append(_held_out(one, rows.held, origin.tokenizer))
-        history.event("seed", {"seed": seed, "held_out": scores[-1], "seconds": one.cost_s})
+        history += [{"seed": seed, **line} for line in left.history(seed)]
+        end = {"event": "seed", "seed": seed, "held_out": scores[-1], "seconds": one.cost_s}
+        history.append(end)
     events.progress("finetune", len(seeds), len(seeds))
-    return _Learnt(fitted, int(np.argmax(scores)), steps)
+    return _Learnt(fitted, int(np.argmax(scores)), history)
+
+
+def _choice(
+    origin: Start,
+    examples: LabelledTokens,
+    settings: FinetuneSettings,
+    how: TransferSettings,
+    *,
+    cache: FeatureCache,
+    left: Unfinished,
+    events: Events,
+) -> Choice:
+    """The method and its settings, chosen now or by the call that this one takes up."""
+    choice = left.choice()
+    options = candidates(origin, examples, settings.transfer.method, how)
+    if choice is None:
+        try:
+            choice = choose(origin, examples, options, seed=settings.seed, cache=cache)
+        except Interrupted:
+            raise Interrupted(
+                "stopped while a method was being chosen; the same command chooses again"
+            ) from None
+        left.keep(choice)
+    _tell_choice(choice, [option.method for option in options], events)
+    return choice
+
+
+def _unlabelled(
+    origin: Start, rows: Rows, settings: FinetuneSettings, events: Events
+) -> Sequences | None:
+    """Texts of the corpus for self-training, without those of rows that are measured on."""
+    if not settings.transfer.self_training:
+        return None
+    demand_classes(rows.learn)
+    corpus = Corpus(settings.corpus, encoding=settings.data.encoding, bad_rows="skip")
+    apart = [text for part in (rows.held, rows.test) if part is not None for text in part.texts]
+    leaks = find_leaks(corpus, test=apart)
+    texts = list(islice(corpus.without(leaks.drop).texts(), MOST_POOL))
+    events.note(say("self_training", texts=len(texts), left_out=len(leaks.drop)))
+    assert origin.tokenizer is not None, "a start of this verb has a tokenizer"
+    return encode(origin.tokenizer, texts)
+
+
+def _lines(history: Sequence[dict[str, object]]) -> bytes:
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in history)
 
 
 def _tell_choice(choice: Choice, methods: Sequence[str], events: Events) -> None:
     if choice.scores:
-        tried = ", ".join(f"{m} {s:.3f}" for m, s in zip(methods, choice.scores, strict=True))
+        names = [*methods, choice.candidate.method][: len(choice.scores)]  # perhaps a further try
+        tried = ", ".join(f"{m} {s:.3f}" for m, s in zip(names, choice.scores, strict=True))
         events.note(say("method_chosen", method=choice.candidate.method, tried=tried))
 
 
@@ -273,7 +330,7 @@ def _announce(
                 hidden=config.hidden_size,
                 parameters=sum(p.numel() for p in origin.model.parameters()) / 1e6,
             ),
-            say("plan_method", method=settings.transfer.method, seeds=settings.transfer.seeds),
+            say("plan_method", method=settings.transfer.method, seeds=settings.seeds),
             say("plan_out", out=folder.path),
         ]
     )

@@ -78,7 +78,13 @@ def pretrain(
     begin = time.perf_counter()
     labelled = None
     if settings.probe is not None:
-        labelled = load_labelled(settings.probe, bad_rows="skip")
+        labelled = load_labelled(
+            settings.probe,
+            label=settings.data.label,
+            kind=settings.data.kind,
+            encoding=settings.data.encoding,
+            bad_rows="skip",
+        )
         events.note(labelled.note)
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))

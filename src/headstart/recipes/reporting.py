@@ -26,13 +26,13 @@ from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.store import TokenStore
 from headstart.data.text import encode, load_tokenizer
 from headstart.errors import InputError
-from headstart.evaluate.baselines import LsaFeatures, TextFeatures, TfidfFeatures
+from headstart.evaluate.baselines import Features, LsaFeatures, TextFeatures, TfidfFeatures
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import default_metric
 from headstart.evaluate.transfer import Method, Start, feature_cache
 from headstart.events import Events
 from headstart.families import build_model, load_model, resolve
-from headstart.recipes.building import on_machine, transfer_settings
+from headstart.recipes.building import demand_classes, on_machine, transfer_settings
 from headstart.recipes.pretraining import default_folder, pretrain
 from headstart.recipes.report_result import ReportResult
 from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
@@ -52,6 +52,7 @@ TEST_SHARE = 0.2
 # and a cell repeated alone must meet the same split and twin
 FIXED_SEED = 0
 MOST_CORPUS_TEXTS = 100_000  # that the bag-of-words controls are fitted on
+MOST_POOL = 5_000  # texts for self-training, whose features every arm computes
 
 MAJORITY = Arm("majority", "control", "Majority class", "多数类")
 TFIDF = Arm("tfidf", "control", "TF-IDF + linear", "TF-IDF + 线性")
@@ -245,6 +246,21 @@ def enter(task: Task, model: Path, settings: ReportSettings, events: Events) -> 
     unlabelled = list(train.texts)
     if task.corpus is not None:
         unlabelled += islice(task.corpus.texts(), MOST_CORPUS_TEXTS)
+    how, pool = settings.transfer, _pool(task, settings)
+    sides = [train.texts, test.texts, *([pool] if pool else [])]
+
+    def linear(arm: Arm, features: Sequence[Features]) -> Linear:
+        """A linear arm from its features of all sides."""
+        return Linear(
+            arm,
+            features[0],
+            features[1],
+            kind,
+            balanced=how.balanced,
+            pool=features[2] if pool else None,
+            rounds=how.self_training,
+        )
+
     events.progress("features", 0, 4)
     words = {}
     makers: list[tuple[Arm, Callable[[list[str]], TextFeatures]]] = [
@@ -253,24 +269,30 @@ def enter(task: Task, model: Path, settings: ReportSettings, events: Events) -> 
     ]
     for number, (arm, maker) in enumerate(makers, 1):
         maps = maker(unlabelled)
-        words[arm.name] = maps.transform(train.texts), maps.transform(test.texts)
-        arms.append(Linear(arm, *words[arm.name], kind))
+        words[arm.name] = [maps.transform(texts) for texts in sides]
+        arms.append(linear(arm, words[arm.name]))
         events.progress("features", number, 4)
     own = pretrained_start(model)
-    frozen = frozen_features(own, train, test, settings)
-    arms.append(Linear(OWN_PROBE, frozen.train, frozen.test, kind))
-    beside = [
-        np.hstack(pair) for pair in zip((frozen.train, frozen.test), words[LSA.name], strict=True)
-    ]
-    arms.append(Linear(OWN_WORDS, beside[0], beside[1], kind))
+    frozen = frozen_features(own, sides, settings)
+    arms.append(linear(OWN_PROBE, frozen.sides))
+    pairs = zip(frozen.sides, words[LSA.name], strict=True)
+    arms.append(linear(OWN_WORDS, [np.hstack(pair) for pair in pairs]))
     arms += _trained(own, frozen.cache, task, settings)
     events.progress("features", 3, 4)
     if settings.public is not None:
         public = pretrained_start(resolve(settings.public))
-        frozen = frozen_features(public, train, test, settings)
-        arms.append(Linear(PUBLIC_PROBE, frozen.train, frozen.test, kind))
+        arms.append(linear(PUBLIC_PROBE, frozen_features(public, sides, settings).sides))
     events.progress("features", 4, 4)
     return [one for one in arms if not settings.arms or one.arm.name in settings.arms]
+
+
+def _pool(task: Task, settings: ReportSettings) -> list[str]:
+    """Texts for self-training, which all linear arms get alike; none unless it is asked for."""
+    if not settings.transfer.self_training:
+        return []
+    demand_classes(task.train)
+    assert task.corpus is not None, "the settings demand a corpus"
+    return list(islice(task.corpus.texts(), MOST_POOL))
 
 
 def pretrained_start(folder: Path) -> Start:
@@ -308,22 +330,18 @@ def _trained(
 class Frozen:
     """Features of a frozen model, each row of length 1, and what computes more of them."""
 
-    train: np.ndarray
-    test: np.ndarray
+    sides: list[np.ndarray]
     cache: FeatureCache
 
 
-def frozen_features(
-    own: Start, train: Labelled, test: Labelled, settings: ReportSettings
-) -> Frozen:
-    """Pooled states, centred by the training file's texts (not its labels), of length 1."""
+def frozen_features(own: Start, sides: Sequence[Sequence[str]], settings: ReportSettings) -> Frozen:
+    """Pooled states, centred by the first side's texts (those of the training file)."""
     assert own.tokenizer is not None, "a pretrained start comes with its tokenizer"
     how = transfer_settings(settings.transfer, settings.data, settings.machine)
     cache = feature_cache(own, how)
-    mine, theirs = (cache.of(encode(own.tokenizer, rows.texts)) for rows in (train, test))
-    centre = mine.mean(0)
-    scaled = [normalize(rows - centre) for rows in (mine, theirs)]
-    return Frozen(scaled[0], scaled[1], cache)
+    found = [cache.of(encode(own.tokenizer, texts)) for texts in sides]
+    centre = found[0].mean(0)
+    return Frozen([normalize(rows - centre) for rows in found], cache)
 
 
 def _summary(task: Task, run: Run) -> DataSummary:

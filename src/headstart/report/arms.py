@@ -20,6 +20,7 @@ from headstart.errors import HeadstartError, Interrupted
 from headstart.evaluate.baselines import Features, fit_linear, fit_majority
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import Kind, Metric, score
+from headstart.evaluate.self_training import self_train
 from headstart.evaluate.transfer import Choice, Start, candidates, choose, transfer
 from headstart.evaluate.transfer_settings import Method, TransferSettings
 from headstart.report.cells import Arm, Cell, ScoreTable, Setting, draw, pack_correct
@@ -68,7 +69,11 @@ class Majority:
 
 @dataclass
 class Linear:
-    """A tuned linear head on features that were made once."""
+    """A tuned linear head on features that were made once.
+
+    pool: features of texts without labels, for `rounds` of self-training. balanced: see
+    `fit_linear`.
+    """
 
     arm: Arm
     train: Features
@@ -76,12 +81,32 @@ class Linear:
     kind: Kind
     wave: int = 0
     standardise: bool = False
+    balanced: bool = False
+    pool: Features | None = None
+    rounds: int = 0
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
         """Fit on the rows' features; the penalty is tuned inside them."""
+        known = self.train[rows]
         head = fit_linear(
-            self.train[rows], labels, kind=self.kind, seed=seed, standardise=self.standardise
+            known,
+            labels,
+            kind=self.kind,
+            seed=seed,
+            standardise=self.standardise,
+            balanced=self.balanced,
         )
+        if self.pool is not None and self.kind == "classes":
+            head = self_train(
+                head,
+                known,
+                labels,
+                self.pool,
+                rounds=self.rounds,
+                seed=seed,
+                standardise=self.standardise,
+                balanced=self.balanced,
+            )
         return Answer(head.predict(self.test), {"C": head.strength, "tuned": head.tuned})
 
 
