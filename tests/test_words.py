@@ -1,9 +1,10 @@
-"""The sentences of the product in both languages."""
+"""The sentences of the command line and of the report in both languages."""
 
 import string
 
 import pytest
 
+from headstart.report import words as report
 from headstart.words import WORDS, Phrase, in_language, language_of, say
 
 
@@ -17,6 +18,14 @@ def test_both_languages_say_the_same_values(key):
     english, chinese = WORDS[key]
     assert fields(english) == fields(chinese)
     assert english != chinese
+
+
+def test_the_report_and_the_command_line_look_words_up_alike():
+    assert report.say("fewer", "zh", n="50") == "不足 50"
+    with pytest.raises(KeyError):
+        report.say("fewer", "en")
+    with pytest.raises(KeyError):
+        say("no such key")
 
 
 def test_a_phrase_is_english_text_that_can_be_said_in_chinese():

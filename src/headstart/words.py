@@ -1,17 +1,20 @@
-"""Every sentence the product says to a person, in English and Chinese, in one place.
+"""Every sentence the command line says to a person, in English and Chinese, in one place.
 
 `say(key, ...)` gives a `Phrase`: an ordinary English string that still knows its key and values, so
-that the command line can turn it into the reader's language. Error messages are English only: they
-are searched for and reported.
+that the command line can turn it into the reader's language. `worded` is the one look-up, which the
+report's page uses too, with a list of its own. Error messages are English only: they are searched
+for and reported.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Lang = Literal["en", "zh"]
+LANGS: tuple[Lang, ...] = ("en", "zh")
+Words: TypeAlias = Mapping[str, tuple[str, str]]  # by key: a sentence in each of LANGS
 
 WORDS: dict[str, tuple[str, str]] = {
     # plan
@@ -167,6 +170,14 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 
 
+def worded(words: Words, key: str, lang: Lang, values: Mapping[str, object]) -> str:
+    """The sentence of a key in one language, its values filled in.
+
+    Raises KeyError for an unknown key or a missing value.
+    """
+    return words[key][LANGS.index(lang)].format_map(values)
+
+
 class Phrase(str):
     """An English sentence that can also be said in another language."""
 
@@ -176,7 +187,7 @@ class Phrase(str):
 
     def __new__(cls, key: str, values: Mapping[str, object]) -> Phrase:
         """The sentence `key` with `values` filled in."""
-        phrase = super().__new__(cls, WORDS[key][0].format_map(values))
+        phrase = super().__new__(cls, worded(WORDS, key, "en", values))
         phrase.key = key
         phrase.values = values
         return phrase
@@ -189,9 +200,7 @@ def say(key: str, **values: object) -> Phrase:
 
 def in_language(text: str, lang: Lang) -> str:
     """The phrase in the language asked for; other text as it is."""
-    if lang == "zh" and isinstance(text, Phrase):
-        return WORDS[text.key][1].format_map(text.values)
-    return str(text)
+    return worded(WORDS, text.key, lang, text.values) if isinstance(text, Phrase) else text
 
 
 def language_of(environment: Mapping[str, str] | None = None) -> Lang:

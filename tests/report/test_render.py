@@ -24,6 +24,7 @@ from headstart.report.render import (
 )
 from headstart.report.report import build_report
 from headstart.report.verdict import Verdict
+from headstart.words import LANGS
 from planted_worlds import ARMS
 
 KINDS = ("cross", "plus", "minus", "none")
@@ -65,7 +66,7 @@ def test_every_phrase_has_the_same_places_to_fill_in_both_languages():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("lang", words.LANGS)
+@pytest.mark.parametrize("lang", LANGS)
 def test_the_page_is_well_formed_needs_no_network_and_holds_both_languages(kind, lang):
     html = render_html(example(kind), lang=lang)
     page = Page(html)
@@ -76,7 +77,7 @@ def test_the_page_is_well_formed_needs_no_network_and_holds_both_languages(kind,
     assert not re.search(r"https?:|url\(|@import|<link|<iframe|fetch\(|XMLHttp", html)
     assert f'data-lang="{lang}"' in html
     text = "".join(page.text)
-    for both in words.LANGS:
+    for both in LANGS:
         assert summary_sentences(example(kind), lang=both)["headline"] in text
 
 
@@ -164,14 +165,14 @@ def test_an_open_crossover_promises_no_number_of_labels():
     report = example("cross")
     beyond = LabelNumber(float("inf"), Interval(900.0, float("inf")))
     verdict = replace(report.verdict, at=beyond)
-    for lang in words.LANGS:
+    for lang in LANGS:
         assert "inf" not in sentences.headline(verdict, lang) + sentences.evidence(
             report, verdict, lang
         )
     assert sentences.headline(verdict, "en") == "Pretraining pays with few labels"
 
 
-@pytest.mark.parametrize("lang", words.LANGS)
+@pytest.mark.parametrize("lang", LANGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_terminal_summary_fits_and_has_every_arm(kind, lang):
     console = Console(width=100, record=True, file=StringIO())
@@ -196,7 +197,7 @@ def test_skipped_failed_and_torn_cells_are_shown_and_counted():
     assert "1 half-written cell" in text
 
 
-@pytest.mark.parametrize("lang", words.LANGS)
+@pytest.mark.parametrize("lang", LANGS)
 def test_a_report_without_results_or_with_one_seed_still_renders(lang):
     empty = build_report(ScoreTable(), ARMS, FACTS)
     assert empty.verdict.kind == "cannot tell"

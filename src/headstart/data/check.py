@@ -8,7 +8,6 @@ The surprise: a check never stops at the first problem, and it opens the test fi
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from headstart.data.columns import likely_text, missing_column
+from headstart.data.content import MOST_CLASSES, Content, label_warnings
 from headstart.data.corpus import Corpus
 from headstart.data.dataset import filled, label_by_name, likely_label
 from headstart.data.files import (
@@ -27,39 +27,13 @@ from headstart.data.files import (
     read_documents,
     read_rows,
 )
-from headstart.data.labels import class_warnings, kind_of
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.record import Outcome, Problem, problem, quoted, shown
 
 __all__ = ["CheckReport", "Outcome", "Problem", "check_data"]
 
 SAMPLE_ROWS = 1000
-MOST_CLASSES = 10_000
 MOST_TEXTS = 1_000_000  # remembered, for finding duplicates
-
-_CONTENT: tuple[tuple[int, re.Pattern[str], str, str], ...] = (
-    (
-        26,
-        re.compile("[\x00-\x08\x0e-\x1f\x7f]"),
-        "control characters",
-        "Remove them if they are not meant; they are kept as they stand.",
-    ),
-    (
-        27,
-        re.compile("Ã[\x80-\xbf]|â€[\x99\x9c\x9d™œ˜¦]|[\ufffd]|ï»¿"),
-        "letters broken by a wrong encoding",
-        "Decode the source again from its original bytes.",
-    ),
-    (
-        28,
-        re.compile("[\u0300-\u036f]{20}|[\ufdd0-\ufdef\ufffe\uffff]|[\ue000-\uf8ff]"),
-        "piled-up accents, private or forbidden characters",
-        "Remove them if they are not meant; they are kept as they stand.",
-    ),
-)
-_YES_NO = frozenset(("true", "false", "yes", "no", "1", "0", "y", "n", "t", "f"))
-_DATE_LIKE = re.compile(r"\d{1,2}-(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)")
-_SCIENTIFIC = re.compile(r"\d(\.\d+)?E\+\d+")
 
 
 @dataclass(frozen=True)
@@ -109,39 +83,6 @@ class _Tally:
         self.problems.append(found)
         if found.line:
             self.records[found.outcome] += 1
-
-
-@dataclass
-class _Content:
-    """Warnings about one file, gathered: how many records, and where the first is."""
-
-    counts: Counter[int] = field(default_factory=Counter)
-    first: dict[int, tuple[int, str, str]] = field(default_factory=dict)
-
-    def look(self, text: str, line: int, column: str) -> None:
-        if text.isascii() and text.isprintable():
-            return
-        for number, pattern, _, _ in _CONTENT:
-            if pattern.search(text):
-                self.counts[number] += 1
-                self.first.setdefault(number, (line, column, text))
-
-    def problems(self, source: str) -> Iterator[Problem]:
-        for number, _, what, fix in _CONTENT:
-            if number in self.first:
-                line, column, text = self.first[number]
-                times = self.counts[number]
-                message = f"{times} texts hold {what}, first here: {quoted(text)}."
-                yield problem(
-                    number,
-                    "warn",
-                    source=source,
-                    line=line,
-                    column=column,
-                    value=text,
-                    message=message if times > 1 else f"the text holds {what}: {quoted(text)}.",
-                    fix=fix,
-                )
 
 
 def check_data(
@@ -203,7 +144,7 @@ def _milder(found: Problem) -> Problem:
 def _check_text(
     path: Path, encoding: str | None, tally: _Tally, progress: Callable[[int], None] | None
 ) -> None:
-    content = _Content()
+    content = Content()
     for item in read_documents([path], encoding=encoding):
         if isinstance(item, Document):
             content.look(item.text, item.line, "")
@@ -238,8 +179,7 @@ def _check_table(
     if absent:
         tally.problems += absent
     classes: Counter[str] = Counter()
-    damage: dict[str, Counter[bool]] = {}
-    content = _Content()
+    content = Content()
     for row in chain(start, rows):
         if isinstance(row, Problem):
             tally.add(row)
@@ -252,12 +192,11 @@ def _check_table(
         content.look(words, row.line, text_column)
         if label_column is not None and len(classes) < MOST_CLASSES:
             classes[value] += 1
-        _note_damage(row, text_column, damage)
+        content.look_beside(row, text_column)
         _accept(tally, words, value, progress, row=row, column=label_column or "")
     tally.problems += content.problems(source)
-    tally.problems += _damaged(damage, source)
     if label_column is not None and classes:
-        tally.problems += _label_warnings(classes, source, label_column)
+        tally.problems += label_warnings(classes, source, label_column)
         tally.classes += classes
         tally.notes[-1] += f"; text {shown(text_column)!r}, label {shown(label_column)!r}"
     else:
@@ -317,51 +256,6 @@ def _accept(
                 fix="Keep one of the two.",
             )
         )
-
-
-def _note_damage(row: Row, text: str, damage: dict[str, Counter[bool]]) -> None:
-    for name, value in row.fields.items():
-        if name != text and 0 < len(value) <= 12:
-            hurt = bool(_DATE_LIKE.fullmatch(value) or _SCIENTIFIC.fullmatch(value))
-            damage.setdefault(name, Counter())[hurt] += 1
-
-
-def _damaged(damage: dict[str, Counter[bool]], source: str) -> Iterator[Problem]:
-    for name, counts in damage.items():
-        if counts[True] and counts[False]:
-            yield problem(
-                29,
-                "warn",
-                source=source,
-                column=name,
-                message=(
-                    f"{counts[True]} cells look rewritten by a spreadsheet "
-                    "(names as dates like 2-Sep, or long ids like 1.2E+15)."
-                ),
-                fix="Export the column again as text.",
-            )
-
-
-def _label_warnings(classes: Counter[str], source: str, column: str) -> list[Problem]:
-    kind, separator = kind_of(list(classes))
-    found: list[Problem] = []
-    spelled = {value.casefold() for value in classes}
-    if len(spelled) > 2 and spelled <= _YES_NO:
-        found.append(
-            problem(
-                29,
-                "warn",
-                source=source,
-                column=column,
-                message=f"yes and no are spelled in {len(classes)} ways: "
-                f"{', '.join(quoted(value) for value in sorted(classes))}.",
-                fix="Spell each class one way.",
-            )
-        )
-    if kind != "number" and len(classes) < MOST_CLASSES:
-        values = list(classes.elements())
-        found += class_warnings(values, separator, kind, source, column)
-    return found
 
 
 def _shards(shapes: Sequence[Shape]) -> Iterator[Problem]:

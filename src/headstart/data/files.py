@@ -1,54 +1,42 @@
-"""The only place that opens data files: folders to file lists, files to rows and documents.
+"""Folders to file lists, files to rows and documents; only here and in `opening.py` are data files
+opened.
 
 In: paths. Out: `Row`, `Document` and `Problem`, one at a time, never a file at once.
-Encodings are found, not assumed; gzip is opened on the way, under a limit.
-The surprise: only LF, CRLF and CR end a line; U+2028 and its like are text.
+Format, encoding and columns are found, not assumed.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import Literal
 
 import pyarrow
 
 from headstart.data.columns import likely_text, text_of
 from headstart.data.delimited import SAMPLE_LINES, Line, delimited_rows, find_dialect
-from headstart.data.encoding import (
-    checked_encoding,
-    decoding_problem,
-    foreign_format,
-    in_chunks,
-    marked_encoding,
-    unmarked_problem,
-    unmarked_utf16,
-)
+from headstart.data.encoding import foreign_format
 from headstart.data.json_rows import json_rows
+from headstart.data.opening import (
+    Unusable,
+    find_encoding,
+    numbered_lines,
+    open_bytes,
+    unreadable,
+)
 from headstart.data.parquet_rows import parquet_columns, parquet_rows
-from headstart.data.record import Document, Problem, Row, problem, shown
+from headstart.data.record import Document, Problem, Row, problem
 from headstart.errors import InputError
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 __all__ = ["Document", "Row", "Shape", "list_files", "look_at", "read_documents", "read_rows"]
 
 TEXT_SUFFIXES = (".txt", ".md")
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
-LONGEST_LINE = 64_000_000  # characters
 LONGEST_DOCUMENT = 1_000_000  # characters of a plain text file that make one document
-INFLATION = 300  # gzip: times the compressed size, beyond
-INFLATION_FREE = 32 << 20  # so many bytes
-SNIFFED_BYTES = 1 << 16
 LINES_OF_A_LIST = 50
 
 Format = Literal["text", "delimited", "json", "parquet"]
@@ -64,14 +52,6 @@ class Shape:
     columns: tuple[str, ...]
     note: str
     lines: bool = False
-
-
-class _Unusable(Exception):
-    """Carries the problem that makes a whole file unusable."""
-
-    def __init__(self, found: Problem) -> None:
-        super().__init__(str(found))
-        self.found = found
 
 
 def list_files(paths: Sequence[str | Path]) -> list[Path]:
@@ -131,17 +111,17 @@ def look_at(
             note = f"Parquet, columns {', '.join(columns)}"
             return Shape(str(path), kind, "", columns, note)
         return _look_inside(path, kind, encoding)
-    except _Unusable as unusable:
+    except Unusable as unusable:
         return unusable.found
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        return _unreadable(path, error)
+        return unreadable(path, error)
 
 
 def _look_inside(path: Path, kind: Format, encoding: str | None) -> Shape | Problem:
     source = str(path)
-    with _open_bytes(path) as stream:
-        found = _encoding(stream, path, encoding)
-    sample = list(islice(_lines(path, found), SAMPLE_LINES))
+    with open_bytes(path) as stream:
+        found = find_encoding(stream, path, encoding)
+    sample = list(islice(numbered_lines(path, found), SAMPLE_LINES))
     if not any(line.strip() for _, line in sample):
         return _empty(source)
     if kind == "json":
@@ -177,23 +157,25 @@ def read_rows(path: str | Path, *, encoding: str | None = None) -> Iterator[Row 
             with path.open("rb") as file:
                 yield from parquet_rows(file, source=source)
             return
-        with _open_bytes(path) as stream:
-            found = _encoding(stream, path, encoding)
+        with open_bytes(path) as stream:
+            found = find_encoding(stream, path, encoding)
         if kind == "json":
-            rows = json_rows(_lines(path, found), source=source)
+            rows = json_rows(numbered_lines(path, found), source=source)
         else:
-            rows = delimited_rows(_lines(path, found), source=source, prefer=_preferred(path))
+            rows = delimited_rows(
+                numbered_lines(path, found), source=source, prefer=_preferred(path)
+            )
         empty = True
         for row in rows:
             empty = False
             yield row
         if empty:
-            filled = any(line.strip() for _, line in _lines(path, found))
+            filled = any(line.strip() for _, line in numbered_lines(path, found))
             yield no_rows(source) if filled else _empty(source)
-    except _Unusable as unusable:
+    except Unusable as unusable:
         yield unusable.found
     except OSError as error:
-        yield _unreadable(path, error)
+        yield unreadable(path, error)
 
 
 def read_documents(
@@ -226,7 +208,7 @@ def _plain_documents(path: Path, shape: Shape, *, by_line: bool) -> Iterator[Doc
     try:
         parts: list[str] = []
         begin, size = 1, 0
-        for number, line in _lines(path, shape.encoding):
+        for number, line in numbered_lines(path, shape.encoding):
             if by_line:
                 if line.strip():
                     yield Document(line.rstrip("\r\n"), source, number)
@@ -238,10 +220,10 @@ def _plain_documents(path: Path, shape: Shape, *, by_line: bool) -> Iterator[Doc
                 parts, begin, size = [], number + 1, 0
         if any(part.strip() for part in parts):
             yield Document(_joined(parts), source, begin)
-    except _Unusable as unusable:
+    except Unusable as unusable:
         yield unusable.found
     except OSError as error:
-        yield _unreadable(path, error)
+        yield unreadable(path, error)
 
 
 def _joined(lines: Iterable[str]) -> str:
@@ -280,8 +262,8 @@ def _text_column(path: Path, shape: Shape) -> str:
 
 
 def _format(path: Path, *, text: bool) -> Format:
-    """From the first bytes where they tell, else from the suffix. Raises _Unusable."""
-    with _open_bytes(path) as stream:
+    """From the first bytes where they tell, else from the suffix. Raises Unusable."""
+    with open_bytes(path) as stream:
         head = stream.read(1024)
     if head[:4] == b"PAR1":
         return "parquet"
@@ -289,122 +271,20 @@ def _format(path: Path, *, text: bool) -> Format:
     if what is not None:
         message = f"the file is {what}, not text."
         fix = "Export it as text, CSV, JSON lines or Parquet."
-        raise _Unusable(problem(2, "reject", source=str(path), message=message, fix=fix))
+        raise Unusable(problem(2, "reject", source=str(path), message=message, fix=fix))
     suffix = _suffix(path)
     if suffix in (".json", ".jsonl", ".ndjson"):
         return "json"
     if suffix == ".parquet":
         message = "the file is not Parquet: it does not begin with PAR1."
         fix = "Copy or write the file again."
-        raise _Unusable(problem(19, "reject", source=str(path), message=message, fix=fix))
+        raise Unusable(problem(19, "reject", source=str(path), message=message, fix=fix))
     plain = suffix in TEXT_SUFFIXES or suffix not in TABLE_SUFFIXES
     return "text" if text and plain else "delimited"
 
 
 def _preferred(path: Path) -> str:
     return "," if _suffix(path) == ".csv" else "\t"
-
-
-@contextmanager
-def _open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, unpacked if it is gzip. Raises _Unusable for damage and bombs."""
-    source = str(path)
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if packed:
-                size = path.stat().st_size
-                with gzip.GzipFile(fileobj=file) as unpacked:
-                    limit = max(INFLATION_FREE, INFLATION * size)
-                    limited = _Limited(unpacked, limit, source)
-                    yield io.BufferedReader(limited, 1 << 18)
-            else:
-                yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _Unusable(
-            problem(
-                3,
-                "reject",
-                source=source,
-                message=f"the gzip file is damaged or cut off ({shown(str(error))}).",
-                fix="Copy or download it again.",
-            )
-        ) from None
-
-
-class _Limited(io.RawIOBase):
-    """A stream that refuses to give more bytes than the limit."""
-
-    def __init__(self, stream: BinaryIO | gzip.GzipFile, limit: int, source: str) -> None:
-        self._stream, self._limit, self._source, self._given = stream, limit, source, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        view = memoryview(buffer)
-        data = self._stream.read(len(view))
-        self._given += len(data)
-        if self._given > self._limit:
-            raise _Unusable(
-                problem(
-                    4,
-                    "reject",
-                    source=self._source,
-                    message=(
-                        f"the gzip file holds more than {self._limit} bytes, over {INFLATION} "
-                        "times its own size."
-                    ),
-                    fix="If it is meant to, unpack it first.",
-                )
-            )
-        view[: len(data)] = data
-        return len(data)
-
-
-def _encoding(stream: BinaryIO, path: Path, given: str | None) -> str:
-    head = stream.read(SNIFFED_BYTES)
-    marked = marked_encoding(head)
-    if given is not None:
-        name = checked_encoding(given)
-        return marked if marked is not None and name.startswith("utf-") else name
-    if marked is not None:
-        return marked
-    likely = unmarked_utf16(head)
-    if likely is not None:
-        raise _Unusable(unmarked_problem(likely, source=str(path)))
-    return "utf-8"
-
-
-def _lines(path: Path, encoding: str) -> Iterator[Line]:
-    """Numbered lines with their ends, a byte order mark at a line's beginning left out."""
-    try:
-        with (
-            _open_bytes(path) as stream,
-            io.TextIOWrapper(stream, encoding=encoding, errors="strict", newline="") as text,
-        ):
-            number = 0
-            while line := text.readline(LONGEST_LINE):
-                number += 1
-                if len(line) == LONGEST_LINE:
-                    raise _Unusable(_long_line(str(path), number))
-                yield number, line.lstrip("\ufeff") if line[0] == "\ufeff" else line
-    except UnicodeDecodeError as error:
-        with _open_bytes(path) as stream:
-            found = decoding_problem(in_chunks(stream), encoding, source=str(path))
-        raise _Unusable(found or _unreadable(path, error)) from None
-
-
-def _long_line(source: str, number: int) -> Problem:
-    return problem(
-        6,
-        "reject",
-        source=source,
-        line=number,
-        message=f"the line is longer than {LONGEST_LINE} characters.",
-        fix="Break it into lines.",
-    )
 
 
 def _empty(source: str) -> Problem:
@@ -425,15 +305,4 @@ def no_rows(source: str) -> Problem:
         source=source,
         message="the file has a header but no rows.",
         fix="Add rows, or leave it out.",
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> Problem:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return problem(
-        33,
-        "reject",
-        source=str(path),
-        message=f"the file cannot be read: {shown(reason)}.",
-        fix="Check its permissions, or copy it again.",
     )

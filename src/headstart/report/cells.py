@@ -221,8 +221,6 @@ def _parse(line: bytes, path: Path, number: int) -> Cell:
         values = json.loads(line)
         if not isinstance(values, dict):
             raise TypeError("not an object")
-        if not isinstance(values, dict):
-            raise TypeError("not an object")
         return Cell(
             **{part.name: values[part.name] for part in fields(Cell) if part.name in values}
         )

@@ -27,8 +27,6 @@ from headstart.report.curves import Point
 from headstart.report.figures import arm_styles, curve_chart, gap_chart
 from headstart.report.report import Report
 from headstart.report.words import (
-    LANGS,
-    Lang,
     about,
     count,
     duration,
@@ -38,6 +36,7 @@ from headstart.report.words import (
     share,
     signed_interval,
 )
+from headstart.words import LANGS, Lang
 
 MARKS = {"pays": "▲", "pays below": "◢", "pays from": "◣", "does not pay": "▼", "cannot tell": "◆"}
 _COLOURS = {

@@ -9,7 +9,6 @@ import math
 from headstart.report.report import Report
 from headstart.report.verdict import Verdict
 from headstart.report.words import (
-    Lang,
     about,
     count,
     gain,
@@ -19,6 +18,7 @@ from headstart.report.words import (
     share,
     signed_interval,
 )
+from headstart.words import Lang
 
 CHEAPER_FROM = 1.5  # a control this many times cheaper is called cheaper
 RISING = 0.005  # gain of the last doubling of labels that is worth mentioning

@@ -1,5 +1,4 @@
-"""Every word that a report shows, in English and Chinese, in one place: change the wording here
-only.
+"""Every word that a report shows, in English and Chinese: change the wording here only.
 
 A value in braces is filled in by `say`. Numbers are formatted by the functions below, so that both
 languages print them alike.
@@ -8,12 +7,9 @@ languages print them alike.
 # ruff: noqa: E501  (a sentence stays on one line, so that it can be read and searched)
 
 import math
-from typing import Literal
 
 from headstart.evaluate.statistics import Interval
-
-Lang = Literal["en", "zh"]
-LANGS: tuple[Lang, ...] = ("en", "zh")
+from headstart.words import Lang, worded
 
 WORDS: dict[str, tuple[str, str]] = {
     # verdicts: big words
@@ -306,7 +302,7 @@ WORDS: dict[str, tuple[str, str]] = {
 
 def say(key: str, lang: Lang, **values: str) -> str:
     """The words of a key in one language, with its values filled in."""
-    return WORDS[key][LANGS.index(lang)].format(**values)
+    return worded(WORDS, key, lang, values)
 
 
 def metric_name(metric: str, lang: Lang) -> str:

@@ -1,0 +1,129 @@
+"""What a check notices in the content of records: text, spreadsheet damage, labels.
+
+In: records, one at a time. Out: warnings, gathered so that one line stands for many records. None
+of them changes a record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from headstart.data.labels import class_warnings, kind_of
+from headstart.data.record import Problem, Row, problem, quoted
+
+MOST_CLASSES = 10_000  # beyond, labels are not looked at as classes
+
+_CONTENT: tuple[tuple[int, re.Pattern[str], str, str], ...] = (
+    (
+        26,
+        re.compile("[\x00-\x08\x0e-\x1f\x7f]"),
+        "control characters",
+        "Remove them if they are not meant; they are kept as they stand.",
+    ),
+    (
+        27,
+        re.compile("Ã[\x80-\xbf]|â€[\x99\x9c\x9d™œ˜¦]|[\ufffd]|ï»¿"),
+        "letters broken by a wrong encoding",
+        "Decode the source again from its original bytes.",
+    ),
+    (
+        28,
+        re.compile("[\u0300-\u036f]{20}|[\ufdd0-\ufdef\ufffe\uffff]|[\ue000-\uf8ff]"),
+        "piled-up accents, private or forbidden characters",
+        "Remove them if they are not meant; they are kept as they stand.",
+    ),
+)
+_YES_NO = frozenset(("true", "false", "yes", "no", "1", "0", "y", "n", "t", "f"))
+_DATE_LIKE = re.compile(r"\d{1,2}-(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)")
+_SCIENTIFIC = re.compile(r"\d(\.\d+)?E\+\d+")
+
+
+@dataclass
+class Content:
+    """Warnings about one file, gathered: how many records, and where the first is.
+
+    damage: by column, how many short cells look rewritten by a spreadsheet, and how many do not.
+    """
+
+    counts: Counter[int] = field(default_factory=Counter)
+    first: dict[int, tuple[int, str, str]] = field(default_factory=dict)
+    damage: dict[str, Counter[bool]] = field(default_factory=dict)
+
+    def look(self, text: str, line: int, column: str) -> None:
+        """Note what is odd about one text."""
+        if text.isascii() and text.isprintable():
+            return
+        for number, pattern, _, _ in _CONTENT:
+            if pattern.search(text):
+                self.counts[number] += 1
+                self.first.setdefault(number, (line, column, text))
+
+    def look_beside(self, row: Row, text: str) -> None:
+        """Note damage in a row's columns other than its text."""
+        for name, value in row.fields.items():
+            if name != text and 0 < len(value) <= 12:
+                hurt = bool(_DATE_LIKE.fullmatch(value) or _SCIENTIFIC.fullmatch(value))
+                self.damage.setdefault(name, Counter())[hurt] += 1
+
+    def problems(self, source: str) -> Iterator[Problem]:
+        """All warnings about the file."""
+        yield from self._odd_texts(source)
+        yield from self._damaged(source)
+
+    def _odd_texts(self, source: str) -> Iterator[Problem]:
+        for number, _, what, fix in _CONTENT:
+            if number in self.first:
+                line, column, text = self.first[number]
+                times = self.counts[number]
+                message = f"{times} texts hold {what}, first here: {quoted(text)}."
+                yield problem(
+                    number,
+                    "warn",
+                    source=source,
+                    line=line,
+                    column=column,
+                    value=text,
+                    message=message if times > 1 else f"the text holds {what}: {quoted(text)}.",
+                    fix=fix,
+                )
+
+    def _damaged(self, source: str) -> Iterator[Problem]:
+        for name, counts in self.damage.items():
+            if counts[True] and counts[False]:
+                yield problem(
+                    29,
+                    "warn",
+                    source=source,
+                    column=name,
+                    message=(
+                        f"{counts[True]} cells look rewritten by a spreadsheet "
+                        "(names as dates like 2-Sep, or long ids like 1.2E+15)."
+                    ),
+                    fix="Export the column again as text.",
+                )
+
+
+def label_warnings(classes: Counter[str], source: str, column: str) -> list[Problem]:
+    """What is odd about the labels of a column. classes: how often each occurs."""
+    kind, separator = kind_of(list(classes))
+    found: list[Problem] = []
+    spelled = {value.casefold() for value in classes}
+    if len(spelled) > 2 and spelled <= _YES_NO:
+        found.append(
+            problem(
+                29,
+                "warn",
+                source=source,
+                column=column,
+                message=f"yes and no are spelled in {len(classes)} ways: "
+                f"{', '.join(quoted(value) for value in sorted(classes))}.",
+                fix="Spell each class one way.",
+            )
+        )
+    if kind != "number" and len(classes) < MOST_CLASSES:
+        values = list(classes.elements())
+        found += class_warnings(values, separator, kind, source, column)
+    return found
