@@ -43,6 +43,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "about {time} at {speed:,.0f} tokens/s on {machine}",
         "约 {time}，{machine} 上每秒 {speed:,.0f} 个词元",
     ),
+    "plan_measured": (
+        "measured here: {count} gradients of {tokens:,.0f} tokens, {gradient:.3f} s each, and an "
+        "update of the weights, {update:.3f} s",
+        "在本机测得：{count} 次梯度计算（每次 {tokens:,.0f} 个词元，{gradient:.3f} 秒）"
+        "和一次权重更新（{update:.3f} 秒）",
+    ),
     "plan_memory": (
         "about {need:.1f} GiB of memory ({have:.1f} GiB free), {disk:.2f} GiB on disk",
         "约需内存 {need:.1f} GiB（可用 {have:.1f} GiB），磁盘 {disk:.2f} GiB",
@@ -114,6 +120,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # progress
     "stage_read": ("reading", "读取"),
     "stage_tokenize": ("tokenizing", "分词"),
+    "stage_calibrate": ("timing steps", "测速"),
     "stage_pretrain": ("pretraining", "预训练"),
     "stage_finetune": ("fine-tuning", "微调"),
     "stage_features": ("computing features", "计算特征"),

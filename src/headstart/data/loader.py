@@ -60,7 +60,7 @@ class Windows:
     """
 
     def __init__(
-        self, documents: Documents, *, length: int, shortest: int = 2, pieces: int = 1
+        self, documents: Documents | Sequences, *, length: int, shortest: int = 2, pieces: int = 1
     ) -> None:
         if length < 1:
             raise ValueError(f"length must be at least 1, but is {length}")

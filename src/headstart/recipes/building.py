@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from headstart.batch import Sequences
 from headstart.config import (
     MachineSettings,
     ModelSettings,
@@ -17,6 +18,14 @@ from headstart.config import (
 )
 from headstart.data.dataset import Labelled
 from headstart.data.latent import document_frequency, importance, token_vectors
+from headstart.data.loader import (
+    Chosen,
+    Documents,
+    Stretches,
+    TokenBatches,
+    Windows,
+    permutation,
+)
 from headstart.data.store import TokenStore
 from headstart.errors import InputError
 from headstart.evaluate.transfer_settings import TransferSettings as HowToTransfer
@@ -34,6 +43,8 @@ from headstart.objectives import (
 )
 from headstart.train import TrainSettings
 
+HELD_OUT = 0.01  # share of the corpus on which the final loss is measured
+MOST_HELD_OUT = 200  # stretches of text
 STACKED = (("*attention.qkv.weight", 3), ("*mlp.up.weight", 2))  # for Muon, where gated
 LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
 
@@ -96,6 +107,41 @@ def make_objective(
     )
     objective.refuse(model)
     return objective
+
+
+def make_batches(
+    settings: PretrainSettings,
+    documents: Documents | Sequences,
+    vocabulary: Vocabulary,
+    objective: Pretraining,
+) -> tuple[TokenBatches, TokenBatches]:
+    """Batches to train on, and batches of documents held out of them.
+
+    Raises InputError if there is too little text.
+    """
+    together = bool({"bow", "spans"} & set(objective.name.split("+")))
+    windows = Windows(
+        documents,
+        length=window_length(settings.data.max_length, vocabulary, pairs=objective.pairs),
+        pieces=2 if together else 1,
+    )
+    source = Stretches(windows) if together else windows
+    count = len(source)
+    if count < 2:
+        raise InputError(
+            "the corpus has less than two usable stretches of text; give more or longer texts"
+        )
+    apart = max(1, min(MOST_HELD_OUT, round(HELD_OUT * count)))
+    order = permutation(count, settings.seed, 1)
+    learn, held = (
+        TokenBatches(
+            Chosen(source, numbers),
+            tokens_per_batch=settings.data.tokens_per_batch,
+            seed=settings.seed,
+        )
+        for numbers in (np.sort(order[apart:]), np.sort(order[:apart]))
+    )
+    return learn, held
 
 
 def start_from_corpus(model: Model, store: TokenStore, weight: np.ndarray, *, seed: int) -> None:

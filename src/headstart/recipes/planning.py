@@ -1,30 +1,48 @@
 """`headstart plan`: what a pretraining run would do, before it does it.
 
-Reads the corpus once (the first 64 MB in full, the rest by size), times matrix products for a
-moment, and forecasts steps, passes, time, memory and disk. A rough forecast: `pretrain` itself
-times real steps before it fixes their number.
+Reads the corpus once (the first 64 MB in full, the rest by size), trains a tokenizer on its
+beginning, times some steps of the very network for about three seconds, and forecasts steps,
+passes, time, memory and disk from that. Nothing is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from headstart.budget import format_seconds
 from headstart.config import ModelSettings, PretrainSettings
 from headstart.data.files import list_files, read_documents
 from headstart.data.record import Document, Problem
+from headstart.data.text import encode, train_tokenizer
+from headstart.errors import InputError
 from headstart.events import Events, Silent
-from headstart.recipes.machine import cpu_bf16, free_memory_gib, matrix_gflops
+from headstart.families import find
+from headstart.recipes.building import (
+    fresh_model,
+    make_batches,
+    make_objective,
+    on_machine,
+    train_settings,
+)
+from headstart.recipes.machine import free_memory_gib, matrix_gflops
 from headstart.recipes.results import Fact, Json, to_json
+from headstart.tasks import vocabulary_of
+from headstart.train import Learner, TrainSettings
+from headstart.train.plan import StepTime, time_step
+from headstart.train.precision import Precision, choose_precision
 from headstart.words import Phrase, say
 
 READ_BYTES = 64_000_000
+SAMPLE_CHARACTERS = 1_000_000  # of the corpus, for the tokenizer and the steps that are timed
+MEASURE_S = 3.0
 GIB = 2.0**30
-# Share of the matrix speed that whole training steps reach; the rest is memory traffic.
-EFFICIENCY = {"bf16": 0.25, "fp32": 0.45}
+# Share of the matrix speed that whole training steps reach at least: how large a step can be timed.
+EFFICIENCY = 0.2
 PROGRAM_GIB = 0.6  # interpreter and libraries
 STATE_BYTES = 16  # a parameter in training: bf16 weight and gradient, fp32 master, two moments
 SAVED_BYTES = 12  # a parameter in a checkpoint
@@ -32,7 +50,10 @@ SAVED_BYTES = 12  # a parameter in a checkpoint
 
 @dataclass(frozen=True)
 class CorpusSize:
-    """How much text there is. tokens is estimated from words and Chinese characters."""
+    """How much text there is.
+
+    tokens: from words and Chinese characters, corrected by a tokenizer in `plan`.
+    """
 
     files: int
     documents: int
@@ -43,7 +64,7 @@ class CorpusSize:
 
 @dataclass(frozen=True)
 class Plan:
-    """The forecast of one pretraining run."""
+    """The forecast of one pretraining run. measured: what its time is calculated from."""
 
     corpus: CorpusSize
     family: str
@@ -61,6 +82,7 @@ class Plan:
     memory_gib: float
     free_memory_gib: float
     disk_gib: float
+    measured: StepTime
 
     def lines(self) -> list[Phrase]:
         """The plan for people."""
@@ -88,6 +110,13 @@ class Plan:
                 time=format_seconds(round(self.seconds)),
                 speed=self.tokens_per_s,
                 machine=self.machine,
+            ),
+            say(
+                "plan_measured",
+                count=self.measured.count,
+                tokens=self.measured.tokens,
+                gradient=self.measured.gradient_s,
+                update=self.measured.update_s,
             ),
             say(
                 "plan_memory",
@@ -121,28 +150,98 @@ def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | N
     """Forecast a pretraining run. Raises InputError if the data holds no text."""
     listener = events or Silent()
     corpus = measure_corpus(data, settings=settings, events=listener)
-    precision = _precision(settings)
-    speed = matrix_gflops(precision, size=1024, seconds=0.5) * 1e9 * EFFICIENCY[precision]
-    return forecast(corpus, settings=settings, flops_per_s=speed, machine=f"cpu, {precision}")
+    texts = first_texts(data, settings=settings)
+    if not texts:
+        raise InputError(f"{', '.join(map(str, data))}: there is no text to pretrain on")
+    listener.progress("calibrate", 0, 0)
+    measured, tokens = measure_steps(texts, settings=settings)
+    listener.progress("calibrate", 1, 1)
+    guessed = sum(estimate_tokens(text) for text in texts)
+    corpus = replace(corpus, tokens=round(corpus.tokens * tokens / max(1, guessed)))
+    return forecast(corpus, settings=settings, measured=measured, machine=_machine(settings))
+
+
+def first_texts(data: Sequence[Path], *, settings: PretrainSettings) -> list[str]:
+    """The first texts of the corpus, of about a million characters."""
+    texts: list[str] = []
+    left = SAMPLE_CHARACTERS
+    for found in read_documents(data, text=settings.data.text, encoding=settings.data.encoding):
+        if isinstance(found, Document):
+            texts.append(found.text[:left])
+            left -= len(found.text)
+        if left <= 0:
+            break
+    return texts
+
+
+def measure_steps(texts: Sequence[str], *, settings: PretrainSettings) -> tuple[StepTime, int]:
+    """Time steps of the network on these texts; also the number of their tokens.
+
+    Where a whole step would take too long, smaller ones are timed.
+    """
+    tokenizer = train_tokenizer(
+        texts,
+        kind=settings.data.tokenizer,
+        vocab_size=settings.data.vocab_size,
+        lowercase=settings.data.lowercase,
+        style=find(settings.model.family).special_tokens,
+    )
+    vocabulary, tokens = vocabulary_of(tokenizer), encode(tokenizer, texts)
+    model = fresh_model(
+        settings.model,
+        vocab_size=vocabulary.size,
+        max_length=settings.data.max_length,
+        seed=settings.seed,
+    )
+    weight = np.ones(vocabulary.size)
+    weight[list(vocabulary.special)] = 0
+    objective = make_objective(settings, vocabulary, model, lambda: weight)
+    small = _smaller(settings)
+    source, _ = make_batches(small, tokens, vocabulary, objective)
+    learner = Learner(model, objective.heads(model, seed=settings.seed))
+    training = train_settings(small, model)
+    measured = time_step(learner, objective, source, training, within_s=MEASURE_S)
+    return measured, len(tokens.tokens)
+
+
+def _smaller(settings: PretrainSettings) -> PretrainSettings:
+    """Settings of a step that is small enough for four of them in the time there is, on a CPU."""
+    here = _precision(settings)
+    if here.device.type != "cpu":
+        return settings
+    kind: Literal["bf16", "fp32"] = "bf16" if here.dtype.itemsize == 2 else "fp32"
+    speed = matrix_gflops(kind, size=512, seconds=0.1) * 1e9 * EFFICIENCY
+    fits = int(MEASURE_S / 4 * speed / flops_per_token(settings))
+    size = max(settings.data.max_length, min(settings.data.tokens_per_batch, fits))
+    data = settings.data.model_copy(update={"tokens_per_batch": size})
+    return settings.model_copy(update={"data": data})
+
+
+def flops_per_token(settings: PretrainSettings) -> float:
+    """Floating-point operations of training on one token, forwards and backwards."""
+    layers, hidden, _, _ = settings.model.shape()
+    scores = _rate(settings) * settings.data.vocab_size * hidden
+    mixing = 12 * layers * settings.data.max_length * hidden
+    return 6 * (body_parameters(settings.model) + scores) + mixing
+
+
+def _rate(settings: PretrainSettings) -> float:
+    """Share of the tokens that are predicted."""
+    causal = "causal" in settings.objective.name.split("+")
+    return 1.0 if causal else settings.objective.rate
 
 
 def forecast(
-    corpus: CorpusSize, *, settings: PretrainSettings, flops_per_s: float, machine: str
+    corpus: CorpusSize, *, settings: PretrainSettings, measured: StepTime, machine: str
 ) -> Plan:
-    """The arithmetic of the plan, from the size of the corpus and the speed of the machine."""
+    """The arithmetic of the plan, from the size of the corpus and the time of a step."""
     layers, hidden, _, inner = settings.model.shape()
-    vocabulary = settings.data.vocab_size
-    body = body_parameters(settings.model)
-    causal = "causal" in settings.objective.name.split("+")
-    rate = 1.0 if causal else settings.objective.rate
-    per_token = 6 * (body + rate * vocabulary * hidden)
-    per_token += 12 * layers * settings.data.max_length * hidden
-    tokens_per_s = flops_per_s / per_token
+    vocabulary, batch = settings.data.vocab_size, settings.data.tokens_per_batch
+    tokens_per_s = batch / measured.step_s(batch)
     tokens = _tokens_of(settings, corpus, tokens_per_s)
-    batch = settings.data.tokens_per_batch
-    parameters = body + vocabulary * hidden
+    parameters = body_parameters(settings.model) + vocabulary * hidden
     activations = 2 * batch * layers * (16 * hidden + 4 * inner)
-    logits = 10 * rate * batch * vocabulary
+    logits = 10 * _rate(settings) * batch * vocabulary
     saved = SAVED_BYTES * parameters * (settings.keep + 1) + 4 * parameters + 2 * corpus.tokens
     return Plan(
         corpus=corpus,
@@ -161,6 +260,7 @@ def forecast(
         memory_gib=PROGRAM_GIB + (STATE_BYTES * parameters + activations + logits) / GIB,
         free_memory_gib=free_memory_gib() or 0.0,
         disk_gib=saved / GIB,
+        measured=measured,
     )
 
 
@@ -216,7 +316,12 @@ def _tokens_of(settings: PretrainSettings, corpus: CorpusSize, tokens_per_s: flo
     }[budget.unit]
 
 
-def _precision(settings: PretrainSettings) -> Literal["bf16", "fp32"]:
-    if settings.machine.precision != "auto":
-        return settings.machine.precision
-    return "bf16" if cpu_bf16()[0] else "fp32"
+def _precision(settings: PretrainSettings) -> Precision:
+    return choose_precision(on_machine(TrainSettings(), settings.machine))
+
+
+def _machine(settings: PretrainSettings) -> str:
+    """Where it is computed, in words: cpu, bfloat16, 2 threads."""
+    here = _precision(settings)
+    kind = str(here.dtype).removeprefix("torch.")
+    return f"{here.device}, {kind}, {here.threads} threads"

@@ -21,7 +21,7 @@ from torch import nn
 from headstart.config import PretrainSettings
 from headstart.data.dataset import Corpus, Labelled, load_labelled
 from headstart.data.leaks import LeakReport, find_leaks
-from headstart.data.loader import Chosen, Stretches, TokenBatches, Windows, permutation
+from headstart.data.loader import TokenBatches
 from headstart.data.store import TokenStore
 from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
@@ -31,6 +31,7 @@ from headstart.families import Loaded, Model, find, load_model, make_head, resol
 from headstart.objectives import Pretraining, Vocabulary
 from headstart.recipes.building import (
     fresh_model,
+    make_batches,
     make_objective,
     start_from_corpus,
     token_importance,
@@ -43,8 +44,6 @@ from headstart.tasks import tokenized, vocabulary_of
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
 from headstart.words import say
 
-HELD_OUT = 0.01  # share of the corpus on which the final loss is measured
-MOST_HELD_OUT = 200  # stretches of text
 TEXTS_OF_FIT = 2000
 
 
@@ -103,7 +102,7 @@ def pretrain(
     model = _network(settings, prepared, start)
     objective = make_objective(settings, vocabulary, model, lambda: prepared.importance)
     heads = _heads(objective, model, start, seed=settings.seed)
-    source, held_out = _sources(settings, prepared, objective, model)
+    source, held_out = make_batches(settings, prepared.store, vocabulary, objective)
     trainer = Trainer(
         Learner(model, heads),
         objective,
@@ -245,34 +244,6 @@ def _heads(
         if start is not None and name in heads and kind in start.heads:
             heads[name] = start.heads[kind]
     return heads
-
-
-def _sources(
-    settings: PretrainSettings, prepared: Prepared, objective: Pretraining, model: Model
-) -> tuple[TokenBatches, TokenBatches]:
-    """Batches to train on, and batches of documents held out of them."""
-    together = bool({"bow", "spans"} & set(objective.name.split("+")))
-    windows = Windows(
-        prepared.store,
-        length=window_length(settings.data.max_length, prepared.vocabulary, pairs=objective.pairs),
-        pieces=2 if together else 1,
-    )
-    source = Stretches(windows) if together else windows
-    count = len(source)
-    if count < 2:
-        raise InputError(
-            "the corpus has less than two usable stretches of text; give more or longer texts"
-        )
-    apart = max(1, min(MOST_HELD_OUT, round(HELD_OUT * count)))
-    order = permutation(count, settings.seed, 1)
-    return tuple(  # type: ignore[return-value]
-        TokenBatches(
-            Chosen(source, numbers),
-            tokens_per_batch=settings.data.tokens_per_batch,
-            seed=settings.seed,
-        )
-        for numbers in (np.sort(order[apart:]), np.sort(order[:apart]))
-    )
 
 
 def _announce(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 
 from headstart.train.budget import (
     Plan,
@@ -17,12 +19,33 @@ from headstart.train.budget import (
     spread_plan,
     timed_plan,
 )
+from headstart.train.feed import Feeder
 from headstart.train.gradient import Gradients
+from headstart.train.groups import build_groups
+from headstart.train.learner import Learner, Source, Trainable
 from headstart.train.optim import Optimizer
+from headstart.train.precision import choose_precision, computing, named_parameters
 from headstart.train.settings import TrainSettings
 
 MOST, LEAST = 10, 3  # timed gradients of a calibration
 SHARE = 0.02  # of a time budget that a calibration may use, after the least number of gradients
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """What a calibration measured, in seconds: a mean gradient, and one update of the weights.
+
+    tokens: mean of the gradients; count: how many gradients were timed.
+    """
+
+    gradient_s: float
+    update_s: float
+    tokens: float
+    count: int
+
+    def step_s(self, tokens: float) -> float:
+        """Seconds of a step of so many tokens: gradients grow with them, updates do not."""
+        return self.gradient_s * tokens / self.tokens + self.update_s
 
 
 def make_plan(
@@ -47,7 +70,8 @@ def make_plan(
     source = gradients.feeder.source
     if budget.unit == "seconds":
         start = time.perf_counter()
-        step_s = calibrate(gradients, optimizer, budget_s=budget.amount, poll=poll)
+        each = calibrate(gradients, optimizer, within_s=SHARE * budget.amount, poll=poll)
+        step_s = each.step_s(each.tokens)
         timing = Timing(step_s, probe_s, spent_s + time.perf_counter() - start)
         every = settings.save_every
         return timed_plan(
@@ -62,22 +86,47 @@ def make_plan(
 
 
 def calibrate(
-    gradients: Gradients, optimizer: Optimizer, *, budget_s: float, poll: Callable[[], None]
-) -> float:
-    """Seconds of one step: the mean of some gradients after the first, and one update."""
-    begin, times = time.perf_counter(), []
+    gradients: Gradients, optimizer: Optimizer, *, within_s: float, poll: Callable[[], None]
+) -> StepTime:
+    """The mean of some gradients after the first, and one update; the weights stay as they are.
+
+    within_s: seconds after which no further gradient is begun, but there are three at least.
+    """
+    begin, times, tokens = time.perf_counter(), [], []
     for position in range(MOST + 1):
         start = time.perf_counter()
         measured = gradients.of(position, poll=poll)
         times.append(time.perf_counter() - start)
-        if position >= LEAST and time.perf_counter() - begin > SHARE * budget_s:
+        tokens.append(measured.tokens)
+        if position >= LEAST and time.perf_counter() - begin > within_s:
             break
-    step_s = sum(times[1:]) / len(times[1:])
+    count = len(times) - 1
+    gradient_s, mean = sum(times[1:]) / count, max(1.0, sum(tokens[1:]) / count)
     if measured.fault:
-        return step_s
+        return StepTime(gradient_s, 0.0, mean, count)
     before = {name: tensor.clone() for name, tensor in optimizer.state().items()}
     start = time.perf_counter()
     optimizer.apply(0.0, scale=measured.scale)
     update_s = time.perf_counter() - start
     optimizer.load(before)
-    return step_s + update_s
+    return StepTime(gradient_s, update_s, mean, count)
+
+
+def time_step(
+    learner: Learner,
+    objective: Trainable,
+    source: Source,
+    settings: TrainSettings,
+    *,
+    within_s: float,
+) -> StepTime:
+    """What a step of this run takes on this machine, without beginning the run."""
+    precision = choose_precision(settings)
+    learner.to(precision.device)
+    groups = build_groups(named_parameters(learner), settings)
+    optimizer = Optimizer(groups, settings, precision=precision)
+    feeder = Feeder(source, objective, seed=settings.seed, accumulate=1, ahead=False)
+    gradients = Gradients(learner, optimizer, feeder, device=precision.device)
+    with closing(feeder), computing(precision):
+        learner.train()
+        return calibrate(gradients, optimizer, within_s=within_s, poll=lambda: None)
