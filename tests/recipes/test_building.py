@@ -1,6 +1,7 @@
 """From settings to what is told to a transfer: nothing is lost on the way, nothing is unread."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_all_settings_of_the_section_are_among_these():
     assert names - {name for name, _, _ in TRANSFER} == {"transfer.method"}
 
 
+@cache
 def attributes_read() -> set[str]:
     """Every `.name` that the source reads, outside of the files that define settings."""
     found = set()
