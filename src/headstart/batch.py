@@ -61,6 +61,15 @@ def ragged_index(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return index
 
 
+def even_size(size: int) -> int:
+    """The next of few sizes, 16 an octave; those up to 32 are left as they are.
+
+    Libraries prepare a matrix product anew for every size that they have not met, which costs more
+    than the product itself. A batch that is filled up to one of few sizes meets them again.
+    """
+    return -(-size // (step := 1 << max(0, size.bit_length() - 5))) * step
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where each token of a flat stream belongs.
@@ -72,7 +81,8 @@ class Layout:
     positions: (T,) position of each token within its own sequence; 0 for padding.
     sequence: (T,) which sequence each token belongs to; -1 for padding.
     first: (S,) index in the stream of each sequence's first token.
-    rows: ((count, width), ...) the blocks; their areas add up to T.
+    rows: ((count, width), ...) the blocks; their areas add up to T. Rows of width 1 may be filling
+        at the end, see `even_size`.
     packed: whether some row holds more than one sequence.
     """
 
@@ -99,8 +109,9 @@ class Layout:
 class Batch:
     """One task's tensors for one step.
 
-    inputs: "tokens" (T,), optionally "segments" (T,), ...
-    layout: keyed like the stream it describes ("tokens").
+    inputs: "tokens" (T,), optionally "segments" (T,), "decoder_tokens" (a stream of its own), ...
+    layout: keyed like the stream it describes ("tokens", "decoder_tokens"); sequence s of one
+        stream belongs to sequence s of the other.
     targets: what the objective predicts, e.g. "positions" (N,) into the stream and "labels" (N,).
     task: the objective or task that made it; its heads live in `Learner`.
     """

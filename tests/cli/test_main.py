@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -321,6 +323,20 @@ def test_each_failure_ends_with_its_code_and_message_and_no_traceback(
     assert leave("pretrain", "my docs") == code
     out, err = capsys.readouterr()
     assert (out, err) == ("", message)
+
+
+def test_a_kill_outside_of_training_ends_as_ctrl_c_does(monkeypatch, capsys):
+    def killed(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal was not answered")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setitem(vars(recipes), "pretrain", killed)
+    assert leave("pretrain", "docs") == 130
+    assert capsys.readouterr().err == (
+        "Interrupted. The same command goes on where it stopped: headstart pretrain docs\n"
+    )
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_traceback_is_shown_where_it_is_asked_for(monkeypatch, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.batch import Sequences
+from headstart.batch import Sequences, even_size
 from headstart.data.pack import arrange, lay_out, place
 
 
@@ -44,7 +44,26 @@ def test_every_sequence_lies_whole_in_one_row_and_keeps_its_number(pack, seed):
 def test_awkward_lengths_are_laid_out_too(lengths, pack):
     layout = arrange(np.array(lengths), pack=pack)
     check_is_a_layout(lengths, layout)
-    assert len(layout.rows) <= (4 if pack else 10)
+    assert waste(layout)[1] <= (4 if pack else 10)
+
+
+def waste(layout):
+    """Share of padding in the rows, and how many blocks; without the filling at the end."""
+    rows = [(count, width) for count, width in layout.rows if width > 1]
+    area = sum(count * width for count, width in rows)
+    return 1 - int(layout.lengths.sum()) / area, len(rows)
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_streams_of_many_texts_have_few_different_lengths(pack):
+    layouts = [arrange(real_lengths(n, n), pack=pack) for n in range(100, 200)]
+    sizes = {len(layout.positions) for layout in layouts}
+    assert all(size == even_size(size) for size in sizes)
+    assert len(sizes) <= 24
+    for layout in layouts:
+        check_is_a_layout(layout.lengths.tolist(), layout)
+        assert len(layout.positions) - sum(c * w for c, w in layout.rows if w > 1) < 512
+    assert len(arrange(np.array([5, 7]), pack=pack).positions) <= 16  # few tokens: no filling
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -52,8 +71,9 @@ def test_packed_rows_of_realistic_lengths_hold_at_most_five_percent_padding(seed
     lengths = real_lengths(200, seed)
     layout = arrange(lengths)
     assert layout.packed
-    assert len(layout.rows) <= 4
-    assert (layout.sequence < 0).float().mean() <= 0.05
+    padding, blocks = waste(layout)
+    assert blocks <= 4
+    assert padding <= 0.05
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -61,9 +81,10 @@ def test_one_sequence_a_row_wastes_little_and_needs_few_blocks(seed):
     lengths = real_lengths(200, seed)
     layout = arrange(lengths, pack=False)
     assert not layout.packed
-    assert sum(count for count, _ in layout.rows) == 200
-    assert len(layout.rows) <= 10
-    assert (layout.sequence < 0).float().mean() <= 0.18
+    assert sum(count for count, width in layout.rows if width > 1) == 200
+    padding, blocks = waste(layout)
+    assert blocks <= 10
+    assert padding <= 0.18
 
 
 @pytest.mark.parametrize(("low", "high"), [(200, 513), (3, 60), (90, 140), (500, 2000)])
@@ -71,8 +92,9 @@ def test_lengths_that_share_rows_badly_still_waste_little(low, high):
     lengths = np.random.default_rng(0).integers(low, high, 60)
     layout = arrange(lengths)
     check_is_a_layout(lengths, layout)
-    assert len(layout.rows) <= 4
-    assert (layout.sequence < 0).float().mean() <= 0.13
+    padding, blocks = waste(layout)
+    assert blocks <= 4
+    assert padding <= 0.13
 
 
 def test_short_documents_are_not_put_into_very_wide_rows():

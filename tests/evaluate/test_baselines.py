@@ -10,8 +10,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from headstart.evaluate.baselines import (
     FIXED_C,
+    GRID,
     LsaFeatures,
     TfidfFeatures,
+    _path,
     fit_linear,
     fit_majority,
     written_without_spaces,
@@ -85,16 +87,37 @@ def test_the_penalty_is_chosen_by_what_the_data_need_and_fixed_where_labels_are_
     assert (few.strength, few.tuned) == (FIXED_C, False)
 
 
-def test_standardising_makes_the_unit_of_a_column_irrelevant():
+def test_centring_makes_unit_and_origin_irrelevant_but_not_the_weight_of_a_column():
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((120, 5))
     labels = (matrix[:, 0] > 0).astype(int)
-    scaled = matrix * np.array([1e-4, 1, 1, 1, 1e4])
-    plain = fit_linear(matrix, labels, kind="classes", seed=0, standardise=True)
-    other = fit_linear(scaled, labels, kind="classes", seed=0, standardise=True)
-    np.testing.assert_allclose(plain.decision(matrix), other.decision(scaled), rtol=1e-4, atol=1e-4)
-    without = fit_linear(scaled, labels, kind="classes", seed=0)
-    assert np.abs(without.decision(scaled) - plain.decision(matrix)).max() > 0.5
+    moved = matrix * 1e4 + 3e5
+    plain = fit_linear(matrix, labels, kind="classes", seed=0, centre=True)
+    other = fit_linear(moved, labels, kind="classes", seed=0, centre=True)
+    np.testing.assert_allclose(plain.decision(matrix), other.decision(moved), rtol=1e-4, atol=1e-4)
+    without = fit_linear(moved, labels, kind="classes", seed=0)
+    assert np.abs(without.decision(moved) - plain.decision(matrix)).max() > 0.5
+    first = matrix * np.array([1e-3, 1, 1, 1, 1])
+    hidden = fit_linear(first, labels, kind="classes", seed=0, centre=True)
+    assert (hidden.predict(first) == labels).mean() < (plain.predict(matrix) == labels).mean()
+
+
+def test_a_path_of_penalties_gives_what_separate_fits_give():
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((150, 8))
+    labels = rng.integers(0, 3, 150)
+    for strength, (weight, bias) in zip(
+        GRID,
+        _path(matrix, labels, kind="classes", strengths=GRID, balanced=False),
+        strict=True,
+    ):
+        alone = LogisticRegression(C=strength, max_iter=2000, tol=1e-8).fit(matrix, labels)
+        found = matrix @ weight.T + bias
+        expected = matrix @ alone.coef_.T + alone.intercept_
+        difference = (found - found.mean(1, keepdims=True)) - (
+            expected - expected.mean(1, keepdims=True)
+        )
+        assert np.abs(difference).max() < 0.02
 
 
 def test_numbers_go_through_ridge_and_several_labels_through_one_head_each():

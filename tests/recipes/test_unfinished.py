@@ -34,7 +34,7 @@ def open_one(run, decisive=None):
 
 def test_a_choice_is_taken_up_as_it_was_made(run):
     settings = TransferSettings(lr=5e-4, freeze=("*embed*",), epochs=3, head_first=False)
-    choice = Choice(Candidate("partial", settings), (0.25, 0.75), 1.5)
+    choice = Choice(Candidate("partial", settings), {"probe": 0.25, "partial": 0.75}, 1.5)
     left, notes = open_one(run)
     assert (left.choice(), notes) == (None, [])
     left.keep(choice)

@@ -10,9 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Protocol, runtime_checkable
 
 import typer
@@ -90,12 +94,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = make_app()(args=given, standalone_mode=False, prog_name="headstart")
+        with terminable():
+            code = make_app()(args=given, standalone_mode=False, prog_name="headstart")
     except BaseException as failure:
         sys.exit(answer(failure, given))
     if code == Interrupted.exit_code:  # the parser turns Ctrl-C into a code
         sys.exit(answer(KeyboardInterrupt(), given))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Within it SIGTERM ends the program as Ctrl-C does; in training `train.signals` answers."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def answer(failure: BaseException, arguments: Sequence[str]) -> int:

@@ -11,19 +11,20 @@ Legend: S sequences, T slots of the stream (padding included).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from headstart.batch import Layout, Sequences, ragged_index
+from headstart.batch import Layout, Sequences, even_size, ragged_index
 
 # Cost of a block in units of one token's position-wise work: a fixed price for its attention call,
 # and attention that grows with the width until it equals the rest at WIDTH_OF_EQUAL_COST.
 CALL_COST = 320
 WIDTH_OF_EQUAL_COST = 512
 PACKED_WIDTHS = (128, 192, 256, 384, 512)
+LEAST_FILLED = 256  # tokens of a stream, from which it is filled up to an even size
 MOST_GROUPS = 10  # one sequence a row
 MOST_BLOCKS = 4  # packed
 
@@ -60,7 +61,7 @@ def arrange(
     if not pack:
         if widths is not None:
             raise ValueError("widths are for packed rows; leave them out when pack is False")
-        return _layout(lengths, _one_a_row(lengths))
+        return _layout(lengths, _filled_up(_one_a_row(lengths)))
     if widths is not None:
         chosen = tuple(sorted({int(width) for width in widths}))
         if not chosen or chosen[-1] < lengths.max():
@@ -69,7 +70,7 @@ def arrange(
                 f"has {chosen[-1] if chosen else 0}"
             )
         return _layout(lengths, _best_fit(lengths, chosen))
-    return _layout(lengths, _cheapest_packing(lengths))
+    return _layout(lengths, _filled_up(_cheapest_packing(lengths)))
 
 
 def lay_out(
@@ -119,6 +120,13 @@ def _layout(lengths: np.ndarray, places: _Places) -> Layout:
         places.rows,
         places.packed,
     )
+
+
+def _filled_up(places: _Places) -> _Places:
+    """With rows of one padding token at the end, so that streams have few different lengths."""
+    size = sum(count * width for count, width in places.rows)
+    extra = even_size(size) - size if size >= LEAST_FILLED else 0
+    return replace(places, rows=(*places.rows, (extra, 1))) if extra else places
 
 
 def _cost(rows: Sequence[tuple[int, int]]) -> float:
@@ -236,6 +244,8 @@ def _stack_rows(
 
 def _one_a_row(lengths: np.ndarray) -> _Places:
     """Sorted by length and cut into the groups of least cost (dynamic programming)."""
+    if len(lengths) == 1:
+        return _Places(np.zeros(1, np.int64), ((1, _round_up(int(lengths[0]), 8)),), packed=False)
     order = np.argsort(-lengths, kind="stable")
     padded = -(-lengths // 4) * 4  # widths of a multiple of four
     widths, counts = np.unique(padded, return_counts=True)

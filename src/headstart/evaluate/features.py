@@ -151,12 +151,14 @@ def read_out(
 def frozen(model: Model) -> Iterator[None]:
     """Within it the model only answers: no dropout, no gradients. Afterwards it is as before."""
     training = model.training
-    model.eval()
+    if training:
+        model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(training)
+        if training:
+            model.train()
 
 
 def for_inference(model: Model, precision: Precision, *, device: str = "") -> Model:

@@ -35,6 +35,7 @@ from headstart.train import Learner, Probe, StepRecord, Trainer, TrainSettings
 
 LEAST_FOR_HOLDOUT = 40  # labels, below which none are held out
 GRADUAL_SHARE = 0.5  # of the steps, in which blocks join one after another
+FRESH_RATES = (5e-4, 2e-3)
 SETTLED = 10**9  # steps between scheduled copies of the state: none
 SAVE_MINUTES = 1.0  # between checkpoints, where there is a folder for them
 
@@ -174,7 +175,7 @@ def fit_probe(
         examples.labels,
         kind=examples.kind,
         seed=seed,
-        standardise=True,
+        centre=True,
         balanced=balanced,
     )
 
@@ -340,11 +341,7 @@ def _set_dropout(model: Model, head: SequenceHead, share: float, *, attention: f
         block.dropout, block.attention.dropout = share, attention
 
 
-def grid(settings: TransferSettings) -> list[TransferSettings]:
-    """Schedules to choose from for fresh weights: rate and number of passes."""
+def fresh_rates(settings: TransferSettings) -> list[TransferSettings]:
+    """Settings for fresh weights at each rate to choose from."""
     fresh = replace(settings, head_first=False, layer_decay=1.0, freeze=())
-    return [
-        replace(fresh, lr=rate, epochs=settings.epochs * more)
-        for rate in (5e-4, 2e-3)
-        for more in (1, 3)
-    ]
+    return [replace(fresh, lr=rate) for rate in FRESH_RATES]

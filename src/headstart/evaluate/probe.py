@@ -54,7 +54,7 @@ def online_probe(
                 examples.labels[inside],
                 kind=examples.kind,
                 seed=seed,
-                standardise=True,
+                centre=True,
             )
             answers = head.predict(features[outside])
             gold = examples.labels[outside]

@@ -22,7 +22,7 @@ def self_train(
     *,
     rounds: int,
     seed: int,
-    standardise: bool = True,
+    centre: bool = True,
     balanced: bool = False,
 ) -> LinearHead:
     """The head after some rounds of pseudo-labels, each round's made by the head of the one before.
@@ -41,7 +41,7 @@ def self_train(
             np.concatenate([labels, answers]),
             kind="classes",
             seed=seed,
-            standardise=standardise,
+            centre=centre,
             balanced=balanced,
         )
     return linear

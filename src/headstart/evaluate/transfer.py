@@ -9,7 +9,7 @@ test file is unknown here. A choice made once can be passed on to the other seed
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ import numpy as np
 
 from headstart.batch import Sequences
 from headstart.evaluate.features import FeatureCache
-from headstart.evaluate.finetune import Watch, finetune, fit_probe, grid, write_head
+from headstart.evaluate.finetune import Watch, finetune, fit_probe, fresh_rates, write_head
 from headstart.evaluate.fitted import Fitted, Start
 from headstart.evaluate.metrics import default_metric, score
 from headstart.evaluate.self_training import self_train
@@ -29,6 +29,7 @@ from headstart.tasks import LabelledTokens, stratified
 FEW_LABELS = 32  # up to here, auto is the probe
 SPLIT_OFTEN = 300  # labels, below which a choice is made on three splits instead of one
 CHOICE_SHARE = 0.25  # of the labels, held out to choose by
+FRESH_PASSES = 3  # times the passes over the labels, tried for fresh weights at their best rate
 
 __all__ = [
     "METHODS",
@@ -51,13 +52,23 @@ class Candidate:
     method: Method
     settings: TransferSettings
 
+    @property
+    def name(self) -> str:
+        """The method, with its rate and passes where these are its own."""
+        if self.settings.lr is None:
+            return self.method
+        return f"{self.method} (lr {self.settings.lr:g}, {self.settings.epochs:g} epochs)"
+
 
 @dataclass(frozen=True)
 class Choice:
-    """The best candidate on held-out labels. scores: of all; cost_s: wall time of choosing."""
+    """The best candidate on held-out labels.
+
+    scores: of all that were tried, by name. cost_s: wall time of choosing.
+    """
 
     candidate: Candidate
-    scores: tuple[float, ...]
+    scores: Mapping[str, float]
     cost_s: float
 
 
@@ -127,7 +138,7 @@ def candidates(
     """What there is to choose from, the cheapest first; a tie goes to the cheaper."""
     if not start.pretrained and method != "probe":
         chosen: Method = "full" if method == "auto" else method
-        return [Candidate(chosen, option) for option in grid(settings)]
+        return [Candidate(chosen, option) for option in fresh_rates(settings)]
     if method != "auto":
         return [Candidate(method, settings)]
     probe = Candidate("probe", settings)
@@ -146,37 +157,58 @@ def choose(
 ) -> Choice:
     """The option that answers held-out labels best, by the task's default metric.
 
-    A quarter is held out; three times over for two options and fewer than 300 labels. With one
-    option, or too few labels to hold any out, the first is taken without trying.
+    A quarter is held out; three times over for a choice of method with fewer than 300 labels. Of a
+    start with fresh weights the best rate is then tried with more passes. With one option, or too
+    few labels to hold any out, the first is taken without trying.
     """
     began = time.perf_counter()
-    often = 3 if len(options) == 2 and len(examples) < SPLIT_OFTEN else 1
+    often = 3 if start.pretrained and len(examples) < SPLIT_OFTEN else 1
     splits = [
         stratified(examples.labels, CHOICE_SHARE, seed=seed * 1000 + number)
         for number in range(often)
     ]
     if len(options) == 1 or any(len(held) < 4 or len(learn) < 4 for learn, held in splits):
-        return Choice(options[0], (), time.perf_counter() - began)
+        return Choice(options[0], {}, time.perf_counter() - began)
+    scores = {
+        one: _held_out_score(start, examples, one, splits, seed=seed, cache=cache)
+        for one in options
+    }
+    best = max(scores, key=lambda one: scores[one])
+    if not start.pretrained:
+        more = replace(best.settings, epochs=best.settings.epochs * FRESH_PASSES)
+        longer = replace(best, settings=more)
+        scores[longer] = _held_out_score(start, examples, longer, splits, seed=seed, cache=cache)
+        best = max(scores, key=lambda one: scores[one])
+    named = {one.name: value for one, value in scores.items()}
+    return Choice(best, named, time.perf_counter() - began)
+
+
+def _held_out_score(
+    start: Start,
+    examples: LabelledTokens,
+    option: Candidate,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    seed: int,
+    cache: FeatureCache | None,
+) -> float:
+    """Mean score on the second part of each split after learning from the first."""
     metric = default_metric(examples.labels, kind=examples.kind)
-    scores = []
-    for option in options:
-        values = []
-        for learn, held in splits:
-            fitted = transfer(
-                start,
-                examples.take(learn),
-                option.method,
-                settings=option.settings,
-                seed=seed,
-                cache=cache,
-                choice=Choice(option, (), 0.0),
-            )
-            gold = examples.labels[held]
-            answers = fitted.answers(examples.texts.take(held))
-            values.append(score(answers, gold, kind=examples.kind, metric=metric).value)
-        scores.append(float(np.mean(values)))
-    best = int(np.argmax(scores))
-    return Choice(options[best], tuple(scores), time.perf_counter() - began)
+    values = []
+    for learn, held in splits:
+        fitted = transfer(
+            start,
+            examples.take(learn),
+            option.method,
+            settings=option.settings,
+            seed=seed,
+            cache=cache,
+            choice=Choice(option, {}, 0.0),
+        )
+        gold = examples.labels[held]
+        answers = fitted.answers(examples.texts.take(held))
+        values.append(score(answers, gold, kind=examples.kind, metric=metric).value)
+    return float(np.mean(values))
 
 
 def _probe(

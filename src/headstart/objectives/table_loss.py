@@ -3,7 +3,7 @@
 The scores of all targets over all outputs are the largest tensor of a language model's step. Here
 they exist for a few thousand targets at a time, and their gradient is taken while they do.
 
-Legend: N targets, C hidden, V outputs.
+Legend: N rows, C hidden, V outputs.
 """
 
 from __future__ import annotations
@@ -12,27 +12,42 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from headstart.batch import even_size
 from headstart.nn.attention import softmax_
 
 SCORES_AT_ONCE = 2**26  # scores (targets x outputs) held at a time
 
 
 def table_loss(
-    hidden: Tensor, table: Tensor, bias: Tensor | None, target: Tensor, share: Tensor | None = None
+    hidden: Tensor,
+    table: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    share: Tensor | None = None,
+    *,
+    count: int | None = None,
 ) -> Tensor:
     """Mean cross-entropy of softmax(hidden table' + bias) against its targets, in fp32.
 
-    hidden: (N, C). table: (V, C). bias: (V,).
-    target: (N,) the right output of each; or, for spread targets, (2, M): rows of `hidden` and
+    hidden: (N, C). table: (V, C). bias: (V,). count: how many rows of `hidden` have targets; the
+    rest is filling (`filled`). None: all.
+    target: (count,) the right output of each; or, for spread targets, (2, M): rows of `hidden` and
     outputs, with `share` (M,) the probability that falls on each; a row's shares add up to 1.
     """
+    count = len(hidden) if count is None else count
     if share is None:
-        rows = torch.arange(len(hidden), device=hidden.device)
+        rows = torch.arange(count, device=hidden.device)
         target = torch.stack([rows, target])
-        share = torch.ones(len(hidden), dtype=torch.float32, device=hidden.device)
-    loss: Tensor = _TableLoss.apply(hidden, table, bias, target, share)  # type: ignore[no-untyped-call]
+        share = torch.ones(count, dtype=torch.float32, device=hidden.device)
+    loss: Tensor = _TableLoss.apply(hidden, table, bias, target, share, count)  # type: ignore[no-untyped-call]
     return loss
+
+
+def filled(places: Tensor) -> Tensor:
+    """Places (N,) filled up to an even size with place 0; see `batch.even_size`."""
+    return F.pad(places, (0, even_size(len(places)) - len(places)))
 
 
 class _TableLoss(torch.autograd.Function):
@@ -44,8 +59,9 @@ class _TableLoss(torch.autograd.Function):
         bias: Tensor | None,
         target: Tensor,
         share: Tensor,
+        count: int,
     ) -> Tensor:
-        count, outputs = len(hidden), len(table)
+        rows, outputs = len(hidden), len(table)
         step = max(1, SCORES_AT_ONCE // outputs)
         mean = 1 / max(1, count)
         order = torch.argsort(target[0], stable=True)
@@ -54,12 +70,12 @@ class _TableLoss(torch.autograd.Function):
         grad_table = torch.zeros_like(table)
         grad_bias = None if bias is None else torch.zeros_like(bias)
         total = hidden.new_zeros((), dtype=torch.float32)
-        starts = list(range(0, count, step))
+        starts = list(range(0, rows, step))
         bounds = torch.searchsorted(
-            target[0].contiguous(), torch.tensor([*starts, count], device=target.device)
+            target[0].contiguous(), torch.tensor([*starts, rows], device=target.device)
         ).tolist()
         for number, start in enumerate(starts):
-            some = slice(start, min(count, start + step))
+            some = slice(start, min(rows, start + step))
             mine = slice(bounds[number], bounds[number + 1])
             at = (target[0, mine] - start, target[1, mine])
             chosen = hidden[some]
@@ -68,6 +84,7 @@ class _TableLoss(torch.autograd.Function):
             chance = softmax_(scores)
             total -= (share[mine] * chance[at].float().clamp_min(1e-30).log()).sum()
             chance.index_put_(at, -share[mine].to(chance.dtype), accumulate=True)
+            chance[max(0, count - start) :] = 0  # filling has no gradient
             grad_hidden[some] = (chance @ table).mul_(mean)
             grad_table.addmm_(chance.t(), chosen, alpha=mean)
             if grad_bias is not None:
@@ -80,11 +97,11 @@ class _TableLoss(torch.autograd.Function):
     def backward(
         ctx: Any,  # noqa: ANN401
         *grads: Tensor,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         if float(grads[0]) == 1.0:
-            return (*ctx.saved_tensors, None, None)
+            return (*ctx.saved_tensors, None, None, None)
         scale = grads[0]
         hidden, table, bias = (
             None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors
         )
-        return hidden, table, bias, None, None
+        return hidden, table, bias, None, None, None

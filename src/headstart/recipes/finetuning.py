@@ -255,7 +255,7 @@ def _choice(
                 "stopped while a method was being chosen; the same command chooses again"
             ) from None
         left.keep(choice)
-    _tell_choice(choice, [option.method for option in options], events)
+    _tell_choice(choice, events)
     return choice
 
 
@@ -279,10 +279,9 @@ def _lines(history: Sequence[dict[str, object]]) -> bytes:
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in history)
 
 
-def _tell_choice(choice: Choice, methods: Sequence[str], events: Events) -> None:
+def _tell_choice(choice: Choice, events: Events) -> None:
     if choice.scores:
-        names = [*methods, choice.candidate.method][: len(choice.scores)]  # perhaps a further try
-        tried = ", ".join(f"{m} {s:.3f}" for m, s in zip(names, choice.scores, strict=True))
+        tried = ", ".join(f"{name} {value:.3f}" for name, value in choice.scores.items())
         events.note(say("method_chosen", method=choice.candidate.method, tried=tried))
 
 

@@ -84,35 +84,18 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     folder = RunFolder(Path(settings.out or default_folder("report", data))).create()
     folder.write_settings(to_yaml(settings))
     spent = _spent(folder)
-    deadline = begin + settings.budget.amount - spent
-    task = read_task(data, settings, events)
-    run = _pretrained(settings, task, folder, events)
-    metric = default_metric(task.test.labels, kind=task.train.kind)
-    race = Race(
-        table=ScoreTable.open(folder.path / "cells.jsonl"),
-        labels=task.train.labels,
-        gold=task.test.labels,
-        kind=task.train.kind,
-        metric=metric,
-        counts=settings.counts(len(task.train)),
-        seeds=range(settings.seed, settings.seed + settings.seeds),
-        deadline=deadline,
-        progress=lambda done, total, what: events.progress("arms", done, total, what),
-        note=events.note,
-    )
-    left_out = [count for count in settings.labels if count not in map(str, race.counts)]
-    for count in left_out:
-        if count != "all":
-            events.note(say("too_few_labels", count=count, rows=len(task.train)))
-    contestants = enter(task, run.model, settings, events)
     try:
+        task = read_task(data, settings, events)
+        run = _pretrained(settings, task, folder, events)
+        race = _race(task, settings, folder, begin + settings.budget.amount - spent, events)
+        contestants = enter(task, run.model, settings, events)
         run_arms(contestants, race)
     finally:
         spent += time.monotonic() - begin
         _remember(folder, spent)
     facts = Facts(
         task=Path(task.train.source).stem,
-        metric=metric,
+        metric=race.metric,
         data=_summary(task, run),
         leaks=_leaks(task.leaks),
         pretrain_seconds=run.seconds,
@@ -126,6 +109,28 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     made = build_report(race.table, [one.arm for one in contestants], facts)
     write_report(made, folder.path)
     return ReportResult(made, folder.path, _following(made, data[0], run.model, settings))
+
+
+def _race(
+    task: Task, settings: ReportSettings, folder: RunFolder, deadline: float, events: Events
+) -> Race:
+    """What all arms share; says which label counts are left out."""
+    counts = settings.counts(len(task.train))
+    for count in settings.labels:
+        if count != "all" and count not in map(str, counts):
+            events.note(say("too_few_labels", count=count, rows=len(task.train)))
+    return Race(
+        table=ScoreTable.open(folder.path / "cells.jsonl"),
+        labels=task.train.labels,
+        gold=task.test.labels,
+        kind=task.train.kind,
+        metric=default_metric(task.test.labels, kind=task.train.kind),
+        counts=counts,
+        seeds=range(settings.seed, settings.seed + settings.seeds),
+        deadline=deadline,
+        progress=lambda done, total, what: events.progress("arms", done, total, what),
+        note=events.note,
+    )
 
 
 def _following(

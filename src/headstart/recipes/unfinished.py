@@ -64,7 +64,7 @@ class Unfinished:
             settings = replace(settings, freeze=tuple(settings.freeze))
             method = next(method for method in METHODS if method == found["method"])
             candidate = Candidate(method, settings)
-            return Choice(candidate, tuple(found["scores"]), found["cost_s"])
+            return Choice(candidate, dict(found["scores"]), found["cost_s"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
             return None
 
@@ -74,7 +74,7 @@ class Unfinished:
         values = {
             "method": one.method,
             "settings": asdict(one.settings),
-            "scores": choice.scores,
+            "scores": dict(choice.scores),
             "cost_s": choice.cost_s,
         }
         write_atomically(self.folder / CHOICE, json.dumps(values).encode())

@@ -80,7 +80,6 @@ class Linear:
     test: Features
     kind: Kind
     wave: int = 0
-    standardise: bool = False
     balanced: bool = False
     pool: Features | None = None
     rounds: int = 0
@@ -88,14 +87,7 @@ class Linear:
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
         """Fit on the rows' features; the penalty is tuned inside them."""
         known = self.train[rows]
-        head = fit_linear(
-            known,
-            labels,
-            kind=self.kind,
-            seed=seed,
-            standardise=self.standardise,
-            balanced=self.balanced,
-        )
+        head = fit_linear(known, labels, kind=self.kind, seed=seed, balanced=self.balanced)
         if self.pool is not None and self.kind == "classes":
             head = self_train(
                 head,
@@ -104,7 +96,7 @@ class Linear:
                 self.pool,
                 rounds=self.rounds,
                 seed=seed,
-                standardise=self.standardise,
+                centre=False,
                 balanced=self.balanced,
             )
         return Answer(head.predict(self.test), {"C": head.strength, "tuned": head.tuned})
