@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from headstart.settings import Settings, setting
 
-Family = Literal["modern", "bert", "roberta", "gpt"]
+Family = Literal["modern", "bert", "roberta", "gpt", "reformer"]
 Size = Literal["mini", "small", "base"]
 ObjectiveName = Literal[
     "bow",
@@ -106,6 +106,11 @@ class ModelSettings(Settings):
         return "decoder" if self.family == "gpt" else "encoder"
 
     @property
+    def arrangements(self) -> tuple[Literal["encoder", "decoder"], ...]:
+        """What the family can be: a Reformer becomes what its objective needs."""
+        return ("encoder", "decoder") if self.family == "reformer" else (self.arrangement,)
+
+    @property
     def gated(self) -> bool:
         """Whether the MLP has a gate, a third matrix."""
         return self.family == "modern"
@@ -190,7 +195,7 @@ class ObjectiveSettings(Settings):
     def refuse(self, model: ModelSettings) -> None:
         """Raise ValueError if a model of this arrangement cannot do a part of the objective."""
         for part in self.name.split("+"):
-            if model.arrangement not in OBJECTIVE_NEEDS[part]:
+            if not OBJECTIVE_NEEDS[part] & set(model.arrangements):
                 able = [name for name in get_args(ObjectiveName) if _can(model.arrangement, name)]
                 raise ValueError(
                     f"objective.name {self.name}: {part} needs "

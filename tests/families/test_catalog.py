@@ -13,11 +13,12 @@ def test_an_unknown_family_names_the_nearest():
     with pytest.raises(InputError) as caught:
         find("robert")
     assert str(caught.value) == (
-        "no family 'robert' (there are: bert, roberta, gpt, modern). Did you mean 'roberta'?"
+        "no family 'robert' (there are: bert, roberta, gpt, modern, reformer). "
+        "Did you mean 'roberta'?"
     )
     with pytest.raises(InputError) as caught:
         find("xyz")
-    assert str(caught.value) == "no family 'xyz' (there are: bert, roberta, gpt, modern)."
+    assert str(caught.value) == "no family 'xyz' (there are: bert, roberta, gpt, modern, reformer)."
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from headstart.families import bert, modern
+from headstart.families import bert, modern, reformer
 
 SIZES = {"num_layers": 4, "hidden_size": 128, "vocab_size": 2000}
 
@@ -29,3 +29,13 @@ def test_the_seed_decides_all_weights():
     one, same, other = (modern.build(**SIZES, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["embed.tokens.weight"], other["embed.tokens.weight"])
+
+
+def test_a_reformer_starts_with_the_same_spread():
+    model = reformer.build(**SIZES)
+    local, hashed = model.stack.blocks[0].attention, model.stack.blocks[1].attention
+    positions = model.embed.positions
+    for weight in (positions.rows, positions.columns, local.qkv.weight, hashed.qk.weight):
+        assert float(weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    for part in (local, hashed):
+        assert float(part.out.weight.detach().std()) == pytest.approx(0.02 / math.sqrt(8), rel=0.03)

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from headstart.nn.position import rotate, rotation, sinusoids
+from headstart.nn.long_range import Axial
+from headstart.nn.position import AxialPositions, rotate, rotation, sinusoids
 
 
 def test_a_rotary_turn_by_hand():
@@ -45,3 +46,13 @@ def test_sinusoids_by_hand():
     row = sinusoids(6, 4)[5]
     expected = [math.sin(5), math.sin(0.05), math.cos(5), math.cos(0.05)]
     assert row.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_axial_position_is_its_row_beside_its_column():
+    table = AxialPositions(Axial(shape=(2, 3), widths=(1, 2)))
+    with torch.no_grad():
+        table.rows.copy_(torch.tensor([10.0, 20.0]).view(2, 1, 1))
+        table.columns.copy_(torch.arange(6.0).view(1, 3, 2))
+    # position 4 of rows of three: row 1, column 1
+    assert table(torch.tensor([0, 4])).tolist() == [[10, 0, 1], [20, 2, 3]]
+    assert table(torch.arange(6)).unique(dim=0).shape == (6, 3)

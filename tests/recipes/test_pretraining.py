@@ -47,6 +47,9 @@ def pretrain(corpus, out, **given):
         ("roberta", "mlm"),
         ("roberta", "mlm+spans"),
         ("gpt", "causal"),
+        ("reformer", "mlm+bow"),
+        ("reformer", "hybrid"),
+        ("reformer", "causal"),
     ],
 )
 def test_each_family_pretrains_and_its_folder_loads(corpus, tmp_path, family, objective):

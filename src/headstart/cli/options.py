@@ -47,7 +47,8 @@ Task = Annotated[
     ),
 ]
 Family = Annotated[
-    str | None, typer.Option("--family", help="modern, bert, roberta or gpt (default: modern)")
+    str | None,
+    typer.Option("--family", help="modern, bert, roberta, gpt or reformer (default: modern)"),
 ]
 Size = Annotated[str | None, typer.Option("--size", help="mini, small or base (default: mini)")]
 Objective = Annotated[

@@ -1,6 +1,6 @@
 """Families: Hugging Face's world and ours. One data sheet a family; loading, saving, heads."""
 
-from headstart.families import bert, gpt, modern, roberta
+from headstart.families import bert, gpt, modern, reformer, roberta
 from headstart.families.adapters import load_adapter, save_adapter
 from headstart.families.catalog import FAMILIES, find
 from headstart.families.family import Family
@@ -38,6 +38,7 @@ __all__ = [
     "make_head",
     "modern",
     "pool",
+    "reformer",
     "resolve",
     "roberta",
     "save_adapter",

@@ -9,9 +9,10 @@ from headstart.families.bert import BERT
 from headstart.families.family import Family
 from headstart.families.gpt import GPT
 from headstart.families.modern import MODERN
+from headstart.families.reformer import REFORMER
 from headstart.families.roberta import ROBERTA
 
-FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN)
+FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN, REFORMER)
 
 
 def find(name: str) -> Family:

@@ -33,6 +33,7 @@ class Family:
     special_tokens: which tokens its tokenizer frames a text with (`data.text`, style).
     template: a config of the family; `build` fills in sizes. style: how its heads are built.
     widening: intermediate size per hidden size that `build` takes.
+    fit: completes the config of a fresh model, where some of its sizes follow from others.
     config_from_hf, style_from_hf: from config.json; values that the family cannot express are
         refused. config_to_hf: back; together with the template it is checked to be lossless.
     architectures: the model classes it reads and writes; the one without heads first.
@@ -50,6 +51,7 @@ class Family:
     config_from_hf: Callable[[Fields], TransformerConfig]
     style_from_hf: Callable[[Fields], HeadStyle]
     config_to_hf: Callable[[TransformerConfig, HeadStyle], HFConfig]
+    fit: Callable[[TransformerConfig], TransformerConfig] = lambda config: config
     architectures: tuple[Architecture, ...]
     body: tuple[Rule, ...]
     heads: Mapping[HeadKind, tuple[Rule, ...]] = field(hash=False)
@@ -65,6 +67,7 @@ class Family:
         vocab_size: int = 8192,
         max_positions: int = 512,
         dropout: float = 0.0,
+        causal: bool | None = None,
         pad: int | None = None,
         seed: int = 0,
     ) -> Model:
@@ -72,6 +75,8 @@ class Family:
 
         num_heads: default one for each 64 of hidden_size. intermediate_size: default the family's
         widening of hidden_size, rounded up to a multiple of 32. dropout: not on attention weights.
+        causal: whether a token sees only what came before, in a family that can do both; None: as
+        the family usually has it.
         pad: the tokenizer's padding id, which RoBERTa counts positions from; no matter to others.
         """
         offset = self.template.position_offset
@@ -87,8 +92,9 @@ class Family:
             dropout=dropout,
             position_offset=offset if pad is None or not offset else pad + 1,
             attention_dropout=0.0,
+            causal=self.template.causal if causal is None else causal,
         )
-        return build_model(config, family=self.name, style=self.style, seed=seed)
+        return build_model(self.fit(config), family=self.name, style=self.style, seed=seed)
 
     def architecture(self, heads: Iterable[str]) -> Architecture:
         """The model class that has just these heads.

@@ -23,36 +23,66 @@ from headstart.nn.mlp import ACTIVATIONS
 HeadKind = Literal["masked", "next_sentence", "sequence", "causal", "pooler"]
 
 
-class MaskedLanguageHead(nn.Module):
-    """Scores over the vocabulary for chosen tokens, with the token table as decoder.
+class LanguageHead(nn.Module):
+    """Scores over the vocabulary for chosen tokens, with the token table or a matrix of its own."""
+
+    def __init__(self, config: TransformerConfig, style: HeadStyle, *, width: int, bias: bool):
+        super().__init__()
+        self.decoder = None if style.tied else nn.Linear(width, config.vocab_size, bias=False)
+        self.bias: Tensor | None
+        if style.fixed_bias:
+            self.register_buffer("bias", torch.zeros(config.vocab_size))
+        else:
+            self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if bias else None
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """hidden: (N, hidden) of the chosen tokens; table: of tokens, (vocab, hidden).
+
+        Returns (N, vocab).
+        """
+        features = self.features(hidden)
+        return F.linear(features, self.table(table), self.added(features))
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """What the decoder sees, (N, width): for losses that never form all the scores."""
+        return hidden
+
+    def table(self, tokens: Tensor) -> Tensor:
+        """(vocab, width) what decodes, where the token table is `tokens`."""
+        return tokens if self.decoder is None else self.decoder.weight
+
+    def added(self, features: Tensor) -> Tensor | None:
+        """The decoder's bias (vocab,), in the features' format."""
+        return None if self.bias is None else self.bias.to(features.dtype)
+
+
+class MaskedLanguageHead(LanguageHead):
+    """Scores of masked tokens.
 
     Source: Devlin et al. 2019, section 3.1 and the released code's transform layer.
     """
 
     def __init__(self, config: TransformerConfig, style: HeadStyle):
-        super().__init__()
-        width = config.hidden_size
-        self.dense = nn.Linear(width, width, bias=style.transform_bias)
+        width = config.hidden_size if style.transform else config.output_size
+        super().__init__(config, style, width=width, bias=style.decoder_bias)
+        bias, on = style.transform_bias, style.transform
+        self.dense = nn.Linear(config.output_size, width, bias=bias) if on else None
         self.activation = ACTIVATIONS[style.activation]
-        self.norm = Norm(config)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if style.decoder_bias else None
-
-    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """hidden: (N, hidden) of the chosen tokens; table: (vocab, hidden). Returns (N, vocab)."""
-        return F.linear(self.features(hidden), table, self.bias)
+        self.norm = Norm(config) if on else None
 
     def features(self, hidden: Tensor) -> Tensor:
-        """What the decoder sees, (N, hidden): for losses that never form all the scores."""
+        """The transform layer's output (N, hidden), or the hidden states themselves."""
+        if self.dense is None or self.norm is None:
+            return hidden
         out: Tensor = self.norm(self.activation(self.dense(hidden)))
         return out
 
 
-class CausalLanguageHead(nn.Module):
-    """Scores for the next token with the token table itself as decoder: no weights of its own."""
+class CausalLanguageHead(LanguageHead):
+    """Scores of next tokens; where the token table decodes, it has no weights of its own."""
 
-    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """hidden: (N, hidden) of the chosen tokens; table: (vocab, hidden). Returns (N, vocab)."""
-        return F.linear(hidden, table)
+    def __init__(self, config: TransformerConfig, style: HeadStyle):
+        super().__init__(config, style, width=config.output_size, bias=False)
 
 
 class Pooler(nn.Module):
@@ -60,16 +90,17 @@ class Pooler(nn.Module):
 
     def __init__(self, config: TransformerConfig, style: HeadStyle):
         super().__init__()
-        width = config.hidden_size
         self.pooling = style.pooling
         kind = style.pool_activation
         self.activation = torch.tanh if kind is None or kind == "tanh" else ACTIVATIONS[kind]
         dense = kind is not None
-        self.dense = nn.Linear(width, width, bias=style.pool_bias) if dense else None
-        self.norm = Norm(config) if style.pool_norm else None
+        self.width = config.hidden_size if dense else config.output_size
+        bias = style.pool_bias
+        self.dense = nn.Linear(config.output_size, self.width, bias=bias) if dense else None
+        self.norm = Norm(config, width=self.width) if style.pool_norm else None
 
     def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """hidden: (T, hidden). Returns (S, hidden)."""
+        """hidden: (T, hidden). Returns (S, width)."""
         x = pool(hidden, layout, self.pooling)
         if self.dense is not None:
             x = self.activation(self.dense(x))
@@ -83,7 +114,7 @@ class SequenceHead(nn.Module):
         super().__init__()
         self.pooler = Pooler(config, style)
         self.dropout = config.dropout
-        self.classifier = nn.Linear(config.hidden_size, outputs, bias=style.classifier_bias)
+        self.classifier = nn.Linear(self.pooler.width, outputs, bias=style.classifier_bias)
 
     def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
         """hidden: (T, hidden). Returns (S, outputs)."""
@@ -127,7 +158,7 @@ def plain_head(
     if kind == "masked":
         return MaskedLanguageHead(config, style)
     if kind == "causal":
-        return CausalLanguageHead()
+        return CausalLanguageHead(config, style)
     if kind == "pooler":
         return Pooler(config, style)
     return SequenceHead(config, style, outputs=2 if kind == "next_sentence" else outputs)

@@ -108,7 +108,7 @@ def hf_config(
     values = family.write_config(model.config, model.style)
     values["architectures"] = [family.architecture(heads).name]
     values["torch_dtype"] = str(model.embed.tokens.weight.dtype).removeprefix("torch.")
-    values["tie_word_embeddings"] = True
+    values.setdefault("tie_word_embeddings", True)
     if pad is not None:
         values["pad_token_id"] = pad
     if tokenizer is not None:

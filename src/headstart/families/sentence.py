@@ -105,5 +105,5 @@ def write_sentence_files(place: Path, model: Model, pooling: Pooling) -> None:
         (place / name).mkdir()
     flags = {flag: kind == pooling for kind, (_, flag) in MODES.items()}
     write_json(
-        place / POOLING_FILE, {"word_embedding_dimension": model.config.hidden_size, **flags}
+        place / POOLING_FILE, {"word_embedding_dimension": model.config.output_size, **flags}
     )

@@ -14,16 +14,22 @@ Pooling = Literal["first", "mean", "last"]
 class HeadStyle:
     """Which parts a family's heads have.
 
-    activation, transform_bias: of the dense layer before the masked-LM decoder.
-    decoder_bias: of the tied decoder.
+    transform: whether a dense layer and a norm come before the masked-LM decoder; activation,
+    transform_bias: of that layer.
+    tied: whether language heads decode with the token table; otherwise with a matrix of their own.
+    decoder_bias: of the masked-LM decoder. fixed_bias: of any decoder, read, added and written, but
+    never learnt.
     pooling: which vector stands for a sequence. pool_activation: of the dense layer between it and
     the classifier; None for no such layer; pool_bias, pool_norm belong to that layer.
     classifier_bias: of the last linear of a sequence head.
     """
 
     activation: Activation = "gelu"
+    transform: bool = True
     transform_bias: bool = True
+    tied: bool = True
     decoder_bias: bool = True
+    fixed_bias: bool = False
     pooling: Pooling = "first"
     pool_activation: Activation | Literal["tanh"] | None = "tanh"
     pool_bias: bool = True

@@ -32,8 +32,9 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = config.num_heads
         self.dropout = config.attention_dropout
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.bias)
-        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        width = config.num_heads * config.head_dim
+        self.qkv = nn.Linear(config.hidden_size, 3 * width, bias=config.bias)
+        self.out = nn.Linear(width, config.hidden_size, bias=config.bias)
 
     def forward(self, x: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None) -> Tensor:
         """x: (T, hidden); turn: rotary angles, if the positions are rotary. Returns (T, hidden)."""

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from headstart.nn.attention import Attention
 from headstart.nn.config import TransformerConfig
+from headstart.nn.lsh import LocalAttention, LSHAttention
 from headstart.nn.mask import RowMask
 from headstart.nn.mlp import MLP
 from headstart.nn.norm import Norm
@@ -21,7 +22,7 @@ class Block(nn.Module):
         self.pre = config.norm_order == "pre"
         self.dropout = config.dropout
         skip = self.pre and layer == 0 and not config.first_norm
-        self.attention = Attention(config)
+        self.attention = make_attention(config, layer)
         self.attention_norm = nn.Identity() if skip else Norm(config)
         self.mlp = MLP(config)
         self.mlp_norm = Norm(config)
@@ -37,3 +38,13 @@ class Block(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+def make_attention(
+    config: TransformerConfig, layer: int
+) -> Attention | LocalAttention | LSHAttention:
+    """The kind of attention that this layer has."""
+    if config.long_range is None:
+        return Attention(config)
+    kind = config.long_range.attn_layers[layer]
+    return LSHAttention(config) if kind == "lsh" else LocalAttention(config)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headstart.errors import InputError
+from headstart.nn.long_range import LongRange
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu"]
 
@@ -15,6 +16,7 @@ class TransformerConfig:
     """Shape and kind of a Transformer stack with its token embedding.
 
     hidden_size, num_layers, num_heads, intermediate_size, vocab_size: the usual sizes.
+    head_size: width of one attention head; None: hidden_size / num_heads.
     max_positions: longest sequence (tokens) that the positions can express.
     norm, norm_order, norm_eps, norm_bias: LayerNorm or RMSNorm; before (pre) or after (post) each
         residual branch (Xiong et al. 2020, arXiv:2002.04745).
@@ -29,6 +31,8 @@ class TransformerConfig:
     causal: whether a token sees only itself and what came before.
     window: width of local attention (tokens, both sides together) in the layers that are not
         global; every `global_every`-th layer, the first included, is global.
+    long_range: attention in chunks on a reversible residual stream (Reformer), pre-norm; window and
+        rotary positions do not apply there.
     dropout: on embeddings and residual branches; attention_dropout: on attention weights.
     """
 
@@ -37,6 +41,7 @@ class TransformerConfig:
     num_layers: int
     num_heads: int
     intermediate_size: int
+    head_size: int | None = None
     max_positions: int = 512
     norm: Literal["layer", "rms"] = "layer"
     norm_order: Literal["pre", "post"] = "pre"
@@ -56,11 +61,12 @@ class TransformerConfig:
     causal: bool = False
     window: int | None = None
     global_every: int = 1
+    long_range: LongRange | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.hidden_size % self.num_heads:
+        if self.head_size is None and self.hidden_size % self.num_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}: "
                 "choose sizes that divide"
@@ -70,11 +76,23 @@ class TransformerConfig:
                 f"rotary positions need an even head size, but hidden_size {self.hidden_size} / "
                 f"num_heads {self.num_heads} = {self.head_dim}"
             )
+        if self.long_range is not None:
+            self.long_range.check(
+                num_layers=self.num_layers,
+                hidden_size=self.hidden_size,
+                max_positions=self.max_positions,
+                causal=self.causal,
+            )
 
     @property
     def head_dim(self) -> int:
         """Width of one attention head."""
-        return self.hidden_size // self.num_heads
+        return self.head_size or self.hidden_size // self.num_heads
+
+    @property
+    def output_size(self) -> int:
+        """Width of the last hidden states: a reversible stream has two halves."""
+        return self.hidden_size * (1 if self.long_range is None else 2)
 
     def is_global(self, layer: int) -> bool:
         """Whether the layer attends to the whole sequence."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from headstart.batch import Layout
 from headstart.nn.config import TransformerConfig
 from headstart.nn.norm import Norm
-from headstart.nn.position import sinusoids
+from headstart.nn.position import AxialPositions, sinusoids
 
 
 class Embedding(nn.Module):
@@ -23,8 +23,7 @@ class Embedding(nn.Module):
         width = config.hidden_size
         self.tokens = _table(config.vocab_size, width)
         self.offset = config.position_offset
-        rows = config.max_positions + config.position_offset
-        self.positions = _table(rows, width) if config.position == "learned" else None
+        self.positions = _positions(config) if config.position == "learned" else None
         self.fixed: Tensor | None
         table = sinusoids(config.max_positions, width) if config.position == "sinusoidal" else None
         self.register_buffer("fixed", table, persistent=False)
@@ -44,6 +43,13 @@ class Embedding(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return F.dropout(x, self.dropout, self.training) if self.dropout else torch.as_tensor(x)
+
+
+def _positions(config: TransformerConfig) -> nn.Module:
+    """Learned vectors of positions."""
+    if config.long_range is not None and config.long_range.axial is not None:
+        return AxialPositions(config.long_range.axial)
+    return _table(config.max_positions + config.position_offset, config.hidden_size)
 
 
 def _table(rows: int, width: int) -> nn.Embedding:

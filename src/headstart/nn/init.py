@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from headstart.nn.attention import Attention
+from headstart.nn.lsh import LocalAttention, LSHAttention
 from headstart.nn.mlp import MLP
+from headstart.nn.position import AxialPositions
 from headstart.nn.stack import Transformer
 
 
@@ -22,6 +24,9 @@ def initialise(module: nn.Module, *, std: float = 0.02, generator: torch.Generat
         for part in module.modules():
             if isinstance(part, nn.Linear | nn.Embedding):
                 part.weight.normal_(0.0, std, generator=generator)
+            if isinstance(part, AxialPositions):
+                part.rows.normal_(0.0, std, generator=generator)
+                part.columns.normal_(0.0, std, generator=generator)
             if isinstance(part, nn.Linear) and part.bias is not None:
                 part.bias.zero_()
         for stack in module.modules():
@@ -32,7 +37,7 @@ def initialise(module: nn.Module, *, std: float = 0.02, generator: torch.Generat
 def _shrink_writers(stack: Transformer) -> None:
     factor = 1 / math.sqrt(2 * stack.config.num_layers)
     for part in stack.modules():
-        if isinstance(part, Attention):
+        if isinstance(part, Attention | LocalAttention | LSHAttention):
             part.out.weight.mul_(factor)
         if isinstance(part, MLP):
             part.down.weight.mul_(factor)

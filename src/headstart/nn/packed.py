@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from headstart.nn.attention import attend
+from headstart.nn.attention import Attention, attend
 from headstart.nn.block import Block
 from headstart.nn.mask import RowMask
 from headstart.nn.mlp import activated
@@ -26,7 +26,8 @@ def can_pack(stack: Transformer) -> bool:
     made = hasattr(torch.ops.mkldnn, "_linear_pointwise")
     made = made and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     here = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
-    plain = all(isinstance(block, Block) for block in stack.blocks)
+    plain = stack.config.long_range is None
+    plain = plain and all(isinstance(block, Block) for block in stack.blocks)
     return bool(plain and made and here and torch.backends.mkldnn.is_available())
 
 
@@ -59,6 +60,7 @@ class PackedBlock(nn.Module):
     def __init__(self, block: nn.Module):
         super().__init__()
         assert isinstance(block, Block), "a stack is made of blocks"
+        assert isinstance(block.attention, Attention), "chunked attention is not packed"
         self.pre, self.heads = block.pre, block.attention.num_heads
         self.attention_norm, self.mlp_norm = block.attention_norm, block.mlp_norm
         self.qkv, self.out = PackedLinear(block.attention.qkv), PackedLinear(block.attention.out)

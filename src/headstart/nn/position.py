@@ -1,11 +1,14 @@
-"""Positions: fixed sinusoids and rotary angles. Learned tables are plain embeddings (embed.py)."""
+"""Positions: sinusoids, rotary angles, axial tables. Plain learned tables are in embed.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.nn.long_range import Axial
 
 
 def sinusoids(max_positions: int, hidden_size: int) -> Tensor:
@@ -54,3 +57,21 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
     half = x.shape[-1] // 2
     swapped = torch.cat([x[..., half:], x[..., :half]], -1)
     return x * by.cos + swapped * by.sin
+
+
+class AxialPositions(nn.Module):
+    """Two small learned tables instead of one of every position: that of rows and that of columns.
+
+    Source: Kitaev et al. 2020, arXiv:2001.04451, section 4.
+    """
+
+    def __init__(self, axial: Axial):
+        super().__init__()
+        self.rows = nn.Parameter(torch.empty(axial.shape[0], 1, axial.widths[0]))
+        self.columns = nn.Parameter(torch.empty(1, axial.shape[1], axial.widths[1]))
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """positions: (T,). Returns (T, sum of widths)."""
+        columns = self.columns.shape[1]
+        row = F.embedding(positions // columns, self.rows[:, 0])
+        return torch.cat([row, F.embedding(positions % columns, self.columns[0])], -1)

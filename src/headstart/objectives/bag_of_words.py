@@ -43,9 +43,10 @@ class BagOfWords:
     def head(self, model: Model, seed: int) -> nn.Module:
         """A linear layer over the vocabulary, started from the token table."""
         config = model.config
-        table = nn.Linear(config.hidden_size, config.vocab_size)
-        with torch.no_grad():
-            table.weight.copy_(model.embed.tokens.weight)
+        table = nn.Linear(config.output_size, config.vocab_size)
+        with torch.no_grad():  # once for each half of a reversible stream
+            tokens = model.embed.tokens.weight
+            table.weight.copy_(tokens.repeat(1, config.output_size // config.hidden_size))
             table.bias.zero_()
         return table.to(model.embed.tokens.weight.dtype)
 

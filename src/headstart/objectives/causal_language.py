@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
-from headstart.families.heads import MaskedLanguageHead, make_head
+from headstart.families.heads import CausalLanguageHead, MaskedLanguageHead, make_head
 from headstart.families.model import Model
 from headstart.objectives.masked_language import MaskedLanguage
 from headstart.objectives.objective import Loss
@@ -35,7 +35,7 @@ class CausalLanguage:
     pairs: bool = False
 
     def head(self, model: Model, seed: int) -> nn.Module:
-        """The tied decoder has no weights of its own."""
+        """The decoder; where it is the token table it has no weights of its own."""
         return make_head(model, "causal", seed=seed)
 
     def mark(
@@ -49,8 +49,10 @@ class CausalLanguage:
         slots, labels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.labels"]
         if not len(slots):
             return Loss(hidden.sum().float() * 0, 0)
-        table = model.embed.tokens.weight
-        return Loss(table_loss(hidden.index_select(0, slots), table, None, labels), len(slots))
+        assert isinstance(head, CausalLanguageHead)
+        features = head.features(hidden.index_select(0, slots))
+        table = head.table(model.embed.tokens.weight)
+        return Loss(table_loss(features, table, head.added(features), labels), len(slots))
 
 
 @dataclass(eq=False)

@@ -85,7 +85,8 @@ class MaskedLanguage:
         if not len(slots):
             return Loss(hidden.sum().float() * 0, 0)
         features = head.features(hidden.index_select(0, slots))
-        value = table_loss(features, model.embed.tokens.weight, head.bias, labels)
+        table = head.table(model.embed.tokens.weight)
+        value = table_loss(features, table, head.added(features), labels)
         return Loss(value, len(slots))
 
 

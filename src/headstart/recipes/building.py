@@ -55,8 +55,18 @@ def window_length(max_length: int, vocabulary: Vocabulary, *, pairs: bool = Fals
     return max_length - around - (1 if pairs else 0)
 
 
-def fresh_model(settings: ModelSettings, *, vocab_size: int, max_length: int, seed: int) -> Model:
-    """A network of the chosen family and size with fresh weights."""
+def fresh_model(
+    settings: ModelSettings,
+    *,
+    vocab_size: int,
+    max_length: int,
+    seed: int,
+    causal: bool | None = None,
+) -> Model:
+    """A network of the chosen family and size with fresh weights.
+
+    causal: see `Family.build`.
+    """
     layers, hidden, heads, _ = settings.shape()
     return find(settings.family).build(
         num_layers=layers,
@@ -66,6 +76,7 @@ def fresh_model(settings: ModelSettings, *, vocab_size: int, max_length: int, se
         vocab_size=vocab_size,
         max_positions=max_length,
         dropout=settings.dropout,
+        causal=causal,
         seed=seed,
     )
 

@@ -187,11 +187,13 @@ def measure_steps(texts: Sequence[str], *, settings: PretrainSettings) -> tuple[
         style=find(settings.model.family).special_tokens,
     )
     vocabulary, tokens = vocabulary_of(tokenizer), encode(tokenizer, texts)
+    causal = True if "causal" in settings.objective.name.split("+") else None
     model = fresh_model(
         settings.model,
         vocab_size=vocabulary.size,
         max_length=settings.data.max_length,
         seed=settings.seed,
+        causal=causal,
     )
     weight = np.ones(vocabulary.size)
     weight[list(vocabulary.special)] = 0

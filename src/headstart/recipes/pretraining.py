@@ -27,7 +27,7 @@ from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.probe import online_probe
 from headstart.events import Events
-from headstart.families import Loaded, Model, find, load_model, make_head, resolve, save_model
+from headstart.families import Loaded, Model, find, load_model, resolve, save_model
 from headstart.objectives import Pretraining, Vocabulary
 from headstart.recipes.building import (
     fresh_model,
@@ -228,7 +228,10 @@ def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | Non
         return model
     size, seed = prepared.vocabulary.size, settings.seed
     length = settings.data.max_length
-    model = fresh_model(settings.model, vocab_size=size, max_length=length, seed=seed)
+    causal = True if "causal" in settings.objective.name.split("+") else None
+    model = fresh_model(
+        settings.model, vocab_size=size, max_length=length, seed=seed, causal=causal
+    )
     if settings.model.latent_start:
         start_from_corpus(model, prepared.store, prepared.importance, seed=seed)
     return model
@@ -239,7 +242,7 @@ def _heads(
 ) -> nn.ModuleDict:
     """Fresh heads, or those of the checkpoint where it has them."""
     heads = objective.heads(model, seed=seed)
-    kinds = {"mlm": "masked", "hybrid": "masked", "nsp": "next_sentence"}
+    kinds = {"mlm": "masked", "hybrid": "masked", "nsp": "next_sentence", "causal": "causal"}
     for name, kind in kinds.items():
         if start is not None and name in heads and kind in start.heads:
             heads[name] = start.heads[kind]
@@ -329,9 +332,8 @@ def saved_heads(learner: Learner) -> dict[str, nn.Module]:
     model = learner.model
     assert isinstance(model, Model)
     heads: dict[str, nn.Module] = {}
-    for name, kind in (("mlm", "masked"), ("hybrid", "masked"), ("nsp", "next_sentence")):
+    kinds = {"mlm": "masked", "hybrid": "masked", "nsp": "next_sentence", "causal": "causal"}
+    for name, kind in kinds.items():
         if name in learner.heads:
             heads[kind] = learner.heads[name]
-    if "causal" in learner.heads:
-        heads["causal"] = make_head(model, "causal")
     return heads

@@ -68,7 +68,7 @@ class Encoder:
         poll: called between batches. Raises InputError for a text that is not valid Unicode.
         """
         if not len(texts):
-            return np.zeros((0, self.model.config.hidden_size), dtype=np.float32)
+            return np.zeros((0, self.model.config.output_size), dtype=np.float32)
         if self.style.lowercase:
             texts = [text.lower() for text in texts]
         tokens = encode(
