@@ -208,7 +208,7 @@ def test_an_unknown_model_type_lists_the_known_ones(folder):
     edit_config(folder, model_type="llama")
     assert message(folder) == (
         f"{folder / 'config.json'}: model_type 'llama' is not one headstart reads "
-        "(bert, roberta, xlm-roberta, camembert, gpt2, modernbert, reformer)"
+        "(bert, roberta, xlm-roberta, camembert, gpt2, modernbert, reformer, vit, vit_mae)"
     )
 
 

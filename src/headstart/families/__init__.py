@@ -1,6 +1,6 @@
 """Families: Hugging Face's world and ours. One data sheet a family; loading, saving, heads."""
 
-from headstart.families import bert, gpt, modern, reformer, roberta
+from headstart.families import bert, gpt, modern, reformer, roberta, vit
 from headstart.families.adapters import load_adapter, save_adapter
 from headstart.families.catalog import FAMILIES, find
 from headstart.families.family import Family
@@ -43,4 +43,5 @@ __all__ = [
     "roberta",
     "save_adapter",
     "save_model",
+    "vit",
 ]

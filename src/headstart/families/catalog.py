@@ -11,8 +11,9 @@ from headstart.families.gpt import GPT
 from headstart.families.modern import MODERN
 from headstart.families.reformer import REFORMER
 from headstart.families.roberta import ROBERTA
+from headstart.families.vit import VIT
 
-FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN, REFORMER)
+FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN, REFORMER, VIT)
 
 
 def find(name: str) -> Family:

@@ -12,17 +12,21 @@ from headstart.families.heads import HeadKind
 from headstart.families.model import Model, build_model
 from headstart.families.names import Rule, Spelling
 from headstart.families.style import HeadStyle
-from headstart.nn import TransformerConfig
+from headstart.nn import Patches, TransformerConfig
 
 HFConfig = dict[str, Json]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A Hugging Face model class by its name in config.json, and the heads it has."""
+    """A Hugging Face model class by its name in config.json, and the heads it has.
+
+    model_type: of its config; None: the family's first.
+    """
 
     name: str
     heads: tuple[HeadKind, ...]
+    model_type: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,7 @@ class Family:
         dropout: float = 0.0,
         causal: bool | None = None,
         pad: int | None = None,
+        patches: Patches | None = None,
         seed: int = 0,
     ) -> Model:
         """A model of this family with fresh weights.
@@ -78,6 +83,7 @@ class Family:
         causal: whether a token sees only what came before, in a family that can do both; None: as
         the family usually has it.
         pad: the tokenizer's padding id, which RoBERTa counts positions from; no matter to others.
+        patches: for a family that reads images, which then needs no vocab_size and max_positions.
         """
         offset = self.template.position_offset
         inner = -(-round(self.widening * hidden_size) // 32) * 32
@@ -93,6 +99,7 @@ class Family:
             position_offset=offset if pad is None or not offset else pad + 1,
             attention_dropout=0.0,
             causal=self.template.causal if causal is None else causal,
+            patches=patches or self.template.patches,
         )
         return build_model(self.fit(config), family=self.name, style=self.style, seed=seed)
 

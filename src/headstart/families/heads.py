@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.batch import Layout
+from headstart.families.image_heads import MaskedPatchHead, PixelHead
 from headstart.families.model import Model
 from headstart.families.style import HeadStyle, Pooling
 from headstart.nn import Norm, TransformerConfig, initialise
 from headstart.nn.mlp import ACTIVATIONS
 
-HeadKind = Literal["masked", "next_sentence", "sequence", "causal", "pooler"]
+HeadKind = Literal["masked", "next_sentence", "sequence", "causal", "pooler", "mae", "simmim"]
 
 
 class LanguageHead(nn.Module):
@@ -112,7 +113,7 @@ class SequenceHead(nn.Module):
 
     def __init__(self, config: TransformerConfig, style: HeadStyle, *, outputs: int):
         super().__init__()
-        self.pooler = Pooler(config, style)
+        self.pooler = Pooler(config, style.in_classifier)
         self.dropout = config.dropout
         self.classifier = nn.Linear(self.pooler.width, outputs, bias=style.classifier_bias)
 
@@ -123,7 +124,7 @@ class SequenceHead(nn.Module):
         return scores
 
 
-Head = MaskedLanguageHead | CausalLanguageHead | SequenceHead | Pooler
+Head = MaskedLanguageHead | CausalLanguageHead | SequenceHead | Pooler | MaskedPatchHead | PixelHead
 
 
 def make_head(
@@ -137,7 +138,8 @@ def make_head(
     """A new head for a model, in the model's family style and dtype.
 
     kind: "masked" (scores over the vocabulary of masked tokens), "causal" (of the next token),
-        "next_sentence" and "sequence" (scores of a whole sequence), "pooler" (its vector).
+        "next_sentence" and "sequence" (scores of a whole sequence), "pooler" (its vector), "mae"
+        and "simmim" (pixels of hidden patches).
     outputs: scores of a "sequence" head; "next_sentence" always has 2.
     start: heads of the checkpoint the model came from; a pooler among them, which learned in
         pretraining, is copied into the new head.
@@ -147,7 +149,8 @@ def make_head(
     learned = find_pooler(start or {})
     if isinstance(head, SequenceHead | Pooler) and learned is not None:
         mine = head.pooler if isinstance(head, SequenceHead) else head
-        mine.load_state_dict(learned.state_dict())
+        if mine.state_dict().keys() == learned.state_dict().keys():
+            mine.load_state_dict(learned.state_dict())
     return head.to(model.embed.tokens.weight.dtype)
 
 
@@ -161,6 +164,10 @@ def plain_head(
         return CausalLanguageHead(config, style)
     if kind == "pooler":
         return Pooler(config, style)
+    if kind == "mae":
+        return MaskedPatchHead(config, style.patch_decoder)
+    if kind == "simmim":
+        return PixelHead(config)
     return SequenceHead(config, style, outputs=2 if kind == "next_sentence" else outputs)
 
 

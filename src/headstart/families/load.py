@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from headstart.data.patches import PixelScale
 from headstart.errors import CheckpointError, InputError
 from headstart.families.catalog import find_model_type
 from headstart.families.family import Family, HFConfig
@@ -23,6 +24,7 @@ from headstart.families.fields import Fields, read_fields
 from headstart.families.heads import HeadKind, plain_head
 from headstart.families.model import Model
 from headstart.families.names import Rule, Shape, compare_names, spell_out
+from headstart.families.processor import read_processor
 from headstart.families.weights import Stored, find_weights, read_tensors
 
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
@@ -39,6 +41,7 @@ WANTED_FILES = (
     "modules.json",
     "sentence_bert_config.json",
     "1_Pooling/config.json",
+    "preprocessor_config.json",
 )
 
 
@@ -49,6 +52,7 @@ class Loaded:
     heads: by kind ("masked", "next_sentence", "sequence", "causal", "pooler").
     labels, problem: names of the sequence head's outputs and what they are, where the folder says.
     tokenizer: path of tokenizer.json, if there is one. notes: what was left aside, for the user.
+    pixels: how a model of images wants them; None for one of text.
     """
 
     model: Model
@@ -59,6 +63,7 @@ class Loaded:
     problem: Problem | None
     tokenizer: Path | None
     notes: tuple[str, ...]
+    pixels: PixelScale | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Loa
         problem=_problem(hf),
         tokenizer=tokenizer if tokenizer.is_file() else None,
         notes=tuple(notes),
+        pixels=None if model.config.patches is None else read_processor(folder),
     )
 
 

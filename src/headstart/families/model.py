@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from headstart.batch import Batch
 from headstart.families.style import HeadStyle
-from headstart.nn import Embedding, Transformer, TransformerConfig, initialise
+from headstart.nn import (
+    Embedding,
+    PatchEmbedding,
+    Transformer,
+    TransformerConfig,
+    initialise,
+)
 
 
 class Model(nn.Module):
@@ -26,12 +32,15 @@ class Model(nn.Module):
         self.config = config
         self.family = family
         self.style = style
-        self.embed = Embedding(config)
+        reads_images = config.patches is not None
+        self.embed = PatchEmbedding(config) if reads_images else Embedding(config)
         self.stack = Transformer(config)
 
     @property
     def arrangement(self) -> str:
         """What objectives may ask for in `needs`."""
+        if self.config.patches is not None:
+            return "image encoder"
         return "decoder" if self.config.causal else "encoder"
 
     def encode(self, batch: Batch, *, causal: bool | None = None) -> Tensor:
@@ -49,6 +58,9 @@ class Model(nn.Module):
 
     def _embedded(self, batch: Batch) -> Tensor:
         layout, segments = batch.layout["tokens"], batch.inputs.get("segments")
+        if self.config.patches is not None:
+            seen: Tensor = self.embed(batch.inputs["pixels"], layout)
+            return seen
         out: Tensor = self.embed(batch.inputs["tokens"], layout, segments)
         return out
 

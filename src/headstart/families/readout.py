@@ -181,7 +181,7 @@ def _as_stock(model: Model, head: SequenceHead) -> tuple[Model, SequenceHead] | 
 
 
 def _is_own(head: SequenceHead, style: HeadStyle) -> bool:
-    pooler = head.pooler
+    pooler, style = head.pooler, style.in_classifier
     return (
         pooler.pooling == style.pooling
         and (pooler.dense is not None) == (style.pool_activation is not None)

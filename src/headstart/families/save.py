@@ -11,24 +11,28 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from headstart.data.patches import PixelScale
 from headstart.data.text import save_tokenizer, special_ids
 from headstart.errors import InputError
 from headstart.families.catalog import find
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import write_json
 from headstart.families.heads import HeadKind, SequenceHead
+from headstart.families.image_heads import MaskedPatchHead
 from headstart.families.load import Problem
 from headstart.families.model import Model
 from headstart.families.names import spell_out
+from headstart.families.processor import write_processor
 from headstart.families.sentence import write_sentence_files
-from headstart.families.style import Pooling
+from headstart.families.style import HeadStyle, PatchDecoder, Pooling
 from headstart.families.weights import write_tensors
-from headstart.nn import LoRALinear
+from headstart.nn import LoRALinear, TransformerConfig
 
 Heads = Mapping[str, nn.Module] | nn.ModuleDict
 
@@ -54,6 +58,7 @@ def save_model(
     labels: Sequence[str] | None = None,
     problem: Problem | None = None,
     pooling: Pooling | None = None,
+    pixels: PixelScale | None = None,
     languages: Sequence[str] = (),
     about: str = "",
 ) -> Path:
@@ -64,6 +69,7 @@ def save_model(
     labels, problem: names of a sequence head's outputs, and what they are.
     pooling: also write what `sentence_transformers` needs to give one vector of length 1 a text,
         pooled this way.
+    pixels: how a model of images was given them; also write it for stock processors.
     languages, about: for the model card: codes such as "en", and text in Markdown.
     Raises InputError if the family's format cannot express the model, heads or labels.
     """
@@ -79,6 +85,8 @@ def save_model(
             save_tokenizer(tokenizer, place, model_max_length=model.config.max_positions)
         if pooling is not None:
             write_sentence_files(place, model, pooling)
+        if pixels is not None:
+            write_processor(place, model, pixels)
     return Path(folder)
 
 
@@ -105,15 +113,17 @@ def hf_config(
 ) -> HFConfig:
     """All values of config.json."""
     family = find(model.family)
-    values = family.write_config(model.config, model.style)
-    values["architectures"] = [family.architecture(heads).name]
+    architecture = family.architecture(heads)
+    values = family.write_config(model.config, _style_of(model, heads))
+    values["architectures"] = [architecture.name]
+    values["model_type"] = architecture.model_type or values["model_type"]
     values["torch_dtype"] = str(model.embed.tokens.weight.dtype).removeprefix("torch.")
     values.setdefault("tie_word_embeddings", True)
     if pad is not None:
         values["pad_token_id"] = pad
     if tokenizer is not None:
         values |= _token_ids(family, model, tokenizer)
-    pad_id = values["pad_token_id"]
+    pad_id = values.get("pad_token_id")
     _check_pad(family, model, pad_id if isinstance(pad_id, int) else None)
     head = heads.get("sequence")
     if isinstance(head, SequenceHead):
@@ -121,6 +131,14 @@ def hf_config(
     elif labels is not None or problem is not None:
         raise InputError("labels and problem belong to a sequence head, and there is none")
     return values
+
+
+def _style_of(model: Model, heads: Mapping[HeadKind, nn.Module]) -> HeadStyle:
+    """The model's style, with the decoder's shape where there is one."""
+    head = heads.get("mae")
+    if not isinstance(head, MaskedPatchHead):
+        return replace(model.style, patch_decoder=PatchDecoder())
+    return replace(model.style, patch_decoder=head.shape)
 
 
 def _token_ids(family: Family, model: Model, tokenizer: Tokenizer) -> HFConfig:
@@ -217,8 +235,7 @@ def model_card(
         if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", code):
             raise InputError(f"'{code}' is no language code such as en or zh")
     library = "sentence-transformers" if pooling else "transformers"
-    pipeline = "sentence-similarity" if pooling else "feature-extraction"
-    pipeline = next((PIPELINES[kind] for kind in heads if kind in PIPELINES), pipeline)
+    pipeline = _pipeline(model, heads, pooling)
     config = model.config
     count = sum(weight.numel() for weight in model.parameters())
     lines = [
@@ -234,7 +251,7 @@ def model_card(
         f"# {family.title} model made with headstart",
         "",
         f"{config.num_layers} layers, hidden size {config.hidden_size}, {config.num_heads} heads, "
-        f"vocabulary {config.vocab_size}, up to {config.max_positions} tokens, "
+        f"{_reads(config)}, "
         f"{count:,} parameters without heads. Heads: {', '.join(heads) or 'none'}.",
         "",
         f"Architecture: {family.paper}.",
@@ -242,6 +259,24 @@ def model_card(
         *([about.strip(), ""] if about.strip() else []),
     ]
     return "\n".join(lines)
+
+
+def _pipeline(model: Model, heads: Mapping[HeadKind, nn.Module], pooling: Pooling | None) -> str:
+    """What the Hub calls the model's use."""
+    if model.config.patches is not None:
+        return "image-classification" if "sequence" in heads else "image-feature-extraction"
+    if "causal" in heads and model.decoder is not None:
+        return "text2text-generation"
+    plain = "sentence-similarity" if pooling else "feature-extraction"
+    return next((PIPELINES[kind] for kind in heads if kind in PIPELINES), plain)
+
+
+def _reads(config: TransformerConfig) -> str:
+    """What goes in, in words."""
+    if config.patches is None:
+        return f"vocabulary {config.vocab_size}, up to {config.max_positions} tokens"
+    size, patch = config.patches.image_size, config.patches.patch_size
+    return f"images of {size} x {size} pixels in patches of {patch} x {patch}"
 
 
 @contextmanager

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from headstart.nn.config import Activation
 
 Pooling = Literal["first", "mean", "last"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchDecoder:
+    """MAE's decoder: its sizes, which share of the patches it gives back, and in which units.
+
+    normalised: whether the numbers of each patch are first brought to mean 0 and variance 1.
+    """
+
+    hidden_size: int = 512
+    num_layers: int = 8
+    num_heads: int = 16
+    intermediate_size: int = 2048
+    mask_ratio: float = 0.75
+    normalised: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +37,8 @@ class HeadStyle:
     pooling: which vector stands for a sequence. pool_activation: of the dense layer between it and
     the classifier; None for no such layer; pool_bias, pool_norm belong to that layer.
     classifier_bias: of the last linear of a sequence head.
+    classifier_pools: whether a sequence head has the pooler's dense layer too.
+    patch_decoder: of a model that reads images.
     """
 
     activation: Activation = "gelu"
@@ -35,3 +52,12 @@ class HeadStyle:
     pool_bias: bool = True
     pool_norm: bool = False
     classifier_bias: bool = True
+    classifier_pools: bool = True
+    patch_decoder: PatchDecoder = PatchDecoder()
+
+    @property
+    def in_classifier(self) -> HeadStyle:
+        """The style of the pooler inside a sequence head."""
+        if self.classifier_pools:
+            return self
+        return replace(self, pool_activation=None, pool_norm=False)

@@ -5,12 +5,16 @@ from headstart.nn.config import TransformerConfig
 from headstart.nn.embed import Embedding
 from headstart.nn.init import initialise
 from headstart.nn.norm import Norm
+from headstart.nn.patch_embed import PatchEmbedding
+from headstart.nn.patches import Patches
 from headstart.nn.stack import Transformer
 
 __all__ = [
     "Embedding",
     "LoRALinear",
     "Norm",
+    "PatchEmbedding",
+    "Patches",
     "Transformer",
     "TransformerConfig",
     "add_lora",

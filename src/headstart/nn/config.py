@@ -7,6 +7,7 @@ from typing import Literal
 
 from headstart.errors import InputError
 from headstart.nn.long_range import LongRange
+from headstart.nn.patches import Patches
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu"]
 
@@ -33,6 +34,7 @@ class TransformerConfig:
         global; every `global_every`-th layer, the first included, is global.
     long_range: attention in chunks on a reversible residual stream (Reformer), pre-norm; window and
         rotary positions do not apply there.
+    patches: for a Transformer that reads images instead of tokens; it has no vocabulary.
     dropout: on embeddings and residual branches; attention_dropout: on attention weights.
     """
 
@@ -62,6 +64,7 @@ class TransformerConfig:
     window: int | None = None
     global_every: int = 1
     long_range: LongRange | None = None
+    patches: Patches | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
 

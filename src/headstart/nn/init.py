@@ -10,6 +10,7 @@ from torch import nn
 from headstart.nn.attention import Attention
 from headstart.nn.lsh import LocalAttention, LSHAttention
 from headstart.nn.mlp import MLP
+from headstart.nn.patch_embed import PatchEmbedding
 from headstart.nn.position import AxialPositions
 from headstart.nn.stack import Transformer
 
@@ -29,6 +30,8 @@ def initialise(module: nn.Module, *, std: float = 0.02, generator: torch.Generat
                 part.columns.normal_(0.0, std, generator=generator)
             if isinstance(part, nn.Linear) and part.bias is not None:
                 part.bias.zero_()
+            if isinstance(part, PatchEmbedding):
+                part.initialise(std, generator)
         for stack in module.modules():
             if isinstance(stack, Transformer) and stack.config.norm_order == "pre":
                 _shrink_writers(stack)

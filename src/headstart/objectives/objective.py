@@ -107,11 +107,7 @@ class Pretraining:
 
     def refuse(self, model: Model) -> None:
         """Raise InputError if this model cannot do it."""
-        if model.arrangement not in self.needs:
-            raise InputError(
-                f"objective {self.name} needs {' or '.join(sorted(self.needs))}, but family "
-                f"{model.family} is {_a(model.arrangement)}: choose another family or objective"
-            )
+        refuse_arrangement(self.name, self.needs, model)
 
     def heads(self, model: Model, *, seed: int = 0) -> nn.ModuleDict:
         """Fresh heads, one a part."""
@@ -188,6 +184,15 @@ class Pretraining:
         )
         named = {p.name: loss.value.detach() for p, loss in zip(self.parts, losses, strict=True)}
         return Loss(total, max(loss.count for loss in losses), named)
+
+
+def refuse_arrangement(name: str, needs: frozenset[str], model: Model) -> None:
+    """Raise InputError if a model is of none of the arrangements that an objective needs."""
+    if model.arrangement not in needs:
+        raise InputError(
+            f"objective {name} needs {' or '.join(sorted(needs))}, but family "
+            f"{model.family} is {_a(model.arrangement)}: choose another family or objective"
+        )
 
 
 def _a(noun: str) -> str:
