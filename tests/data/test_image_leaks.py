@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart.data.decoding import decode_all
 from headstart.data.image_files import Picture
 from headstart.data.image_leaks import find_image_leaks, ones_in, step_hashes
-from headstart.data.images import decode_all, load_images
+from headstart.data.images import load_images
 from pictures import encoded, photo
 from real_data import data_dir
 

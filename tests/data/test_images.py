@@ -3,8 +3,9 @@ import pytest
 from PIL import Image
 
 from headstart.data import picture
+from headstart.data.decoding import decode_all
 from headstart.data.image_files import Picture
-from headstart.data.images import decode_all, load_images, load_labelled_images
+from headstart.data.images import load_images, load_labelled_images
 from headstart.data.record import Problem
 from headstart.errors import InputError
 from pictures import corners, encoded, photo

@@ -9,11 +9,8 @@ Legend: N images accepted, S pixels a side.
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from headstart.data.corpus import BadRows
+from headstart.data.decoding import DecodedPicture, decode_all
 from headstart.data.image_files import (
     ImageSource,
     Picture,
@@ -29,12 +27,10 @@ from headstart.data.image_files import (
 )
 from headstart.data.image_store import DIGEST_BYTES, ImageStore
 from headstart.data.labels import Kind, as_labels, class_warnings, kind_of, separator_of
-from headstart.data.picture import DAMAGE, Fault, Oddity, decode, squared
+from headstart.data.picture import Fault, Oddity
 from headstart.data.record import Problem, Row, problem, shown, stop_at
 from headstart.errors import InputError
 
-MOST_THREADS = 8
-AHEAD = 4  # images in work a thread
 SHOWN_DOUBLES = 20
 
 _REMARKS: dict[Oddity, tuple[int, str, str]] = {
@@ -43,27 +39,6 @@ _REMARKS: dict[Oddity, tuple[int, str, str]] = {
     "tiny": (52, "have less than 8 pixels a side", "Leave them out if they show nothing."),
     "renamed": (53, "hold another format than their name says", "Nothing: contents decide."),
 }
-_SUFFIXES = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **{".png": "PNG", ".webp": "WebP", ".bmp": "BMP", ".gif": "GIF"},
-}
-
-
-@dataclass(frozen=True)
-class DecodedPicture:
-    """A picture with its pixels, (3, S, S) uint8, and a digest of its encoded bytes."""
-
-    picture: Picture
-    pixels: np.ndarray
-    digest: bytes
-    oddities: frozenset[Oddity]
-
-    @property
-    def origin(self) -> str:
-        """File, and row of a table."""
-        where = self.picture
-        return f"{where.source}:{where.line}" if where.line else where.source
 
 
 @dataclass(frozen=True)
@@ -141,6 +116,7 @@ def load_images(
     label: str | None = None,
     caption: str | None = None,
     labelled: bool = False,
+    captioned: bool = False,
     bad_rows: BadRows = "skip",
     place: str | Path | None = None,
     threads: int | None = None,
@@ -148,7 +124,8 @@ def load_images(
 ) -> Images:
     """Decode all images under the paths to side x side pixels.
 
-    image, label, caption: columns of tables. labelled: images without a label are set aside.
+    image, label, caption: columns of tables. labelled, captioned: images without a label or a
+        caption are set aside.
     bad_rows: "stop" raises InputError where a record is rejected; damaged images never stop it.
     place: a folder for the pixels, where they are many; else they are held in memory.
     progress: called with images done and the most there can be.
@@ -158,7 +135,9 @@ def load_images(
     sources = find_images(given, image=image, label=label, caption=caption, labelled=labelled)
     most = sum(source.count for source in sources)
     tally = _Tally()
-    items = _with_label(read_pictures(sources)) if labelled else read_pictures(sources)
+    items = read_pictures(sources)
+    items = _with_label(items) if labelled else items
+    items = _with_caption(items) if captioned else items
     good = tally.sift(decode_all(items, side=side, threads=threads))
     if place is None:
         pixels, digests = _in_memory(good, most, side, progress)
@@ -242,49 +221,6 @@ def load_labelled_images(
     return LabelledImages(images, labels, chosen, tuple(names), tuple(problems), note)
 
 
-def decode_all(
-    items: Iterable[Picture | Problem], *, side: int, threads: int | None = None
-) -> Iterator[DecodedPicture | Problem]:
-    """Each picture decoded and brought to side x side, in the order given.
-
-    Reading and decoding runs in threads (Pillow lets go of the interpreter); a few pictures a
-    thread are in memory at a time.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = threads or min(MOST_THREADS, cores or 1)
-    waiting: deque[Future[DecodedPicture | Problem] | Problem] = deque()
-    with ThreadPoolExecutor(workers, "headstart-decode") as pool:
-        for item in items:
-            waiting.append(item if isinstance(item, Problem) else pool.submit(_decode, item, side))
-            if len(waiting) > AHEAD * workers:
-                yield _ready(waiting.popleft())
-        while waiting:
-            yield _ready(waiting.popleft())
-
-
-def _ready(item: Future[DecodedPicture | Problem] | Problem) -> DecodedPicture | Problem:
-    return item if isinstance(item, Problem) else item.result()
-
-
-def _decode(picture: Picture, side: int) -> DecodedPicture | Problem:
-    data = picture.read()
-    if isinstance(data, Problem):
-        return data
-    found = decode(data, side=side)
-    if isinstance(found, Fault):
-        return picture.problem(found)
-    try:
-        pixels = squared(found.rgb, side)
-    except DAMAGE as error:
-        fix = "Leave it out."
-        return picture.problem(Fault(42, "quarantine", f"cannot be resized ({error}).", fix))
-    digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
-    suffix = "" if picture.path is None else picture.path.suffix.lower()
-    renamed = suffix in _SUFFIXES and _SUFFIXES[suffix] != found.format
-    odd: frozenset[Oddity] = found.oddities | (frozenset(("renamed",)) if renamed else frozenset())
-    return DecodedPicture(replace(picture, data=None), pixels, digest, odd)
-
-
 def contradictions(images: Images) -> list[Problem]:
     """Warnings about the same image file under two labels."""
     seen: dict[bytes, int] = {}
@@ -349,6 +285,15 @@ def _with_label(items: Iterable[Picture | Problem]) -> Iterator[Picture | Proble
             message = "the image lies beside the class folders, so it has no class."
             fix = "Move it into the folder of its class."
             yield item.problem(Fault(55, "quarantine", message, fix))
+
+
+def _with_caption(items: Iterable[Picture | Problem]) -> Iterator[Picture | Problem]:
+    for item in items:
+        if isinstance(item, Problem) or item.captions:
+            yield item
+        else:
+            fix = "Fill it in, or remove the row."
+            yield item.problem(Fault(48, "quarantine", "the image has no caption.", fix))
 
 
 def _in_memory(
