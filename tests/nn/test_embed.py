@@ -1,6 +1,6 @@
 import torch
 
-from headstart.nn import Embedding, TransformerConfig
+from headstart.nn import Embedding, TransformerConfig, initialise
 from layouts import padded, ragged
 
 SIZES = {
@@ -29,6 +29,7 @@ def test_token_position_and_segment_vectors_are_added():
 
 def test_without_segments_all_tokens_are_of_segment_zero():
     embed = Embedding(TransformerConfig(**SIZES, segments=2))
+    initialise(embed, generator=torch.Generator().manual_seed(0))
     batch = padded(ragged((3,), vocab=20))
     tokens, layout = batch.inputs["tokens"], batch.layout["tokens"]
     zeros = torch.zeros(3, dtype=torch.long)

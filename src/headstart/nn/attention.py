@@ -99,6 +99,10 @@ class _RowProducts(torch.autograd.Function):
         saved: list[Tensor] = []
         for mask in masks:
             span, rows = _span(mask), (mask.count, mask.width)
+            if mask.width == 1:
+                out[span] = qkv[span, 2]
+                saved += [qkv, qkv]
+                continue
             split = qkv[span].view(*rows, 3, heads, dim).permute(2, 0, 3, 1, 4).contiguous()
             if cos is not None and sin is not None:
                 _turn(split[:2], *_angles(cos, sin, mask))
@@ -127,6 +131,10 @@ class _RowProducts(torch.autograd.Function):
         for number, mask in enumerate(ctx.masks):
             split, weights = ctx.saved_tensors[2 * number : 2 * number + 2]
             span, rows = _span(mask), (mask.count, mask.width)
+            if mask.width == 1:
+                back[span, :2] = 0
+                back[span, 2] = above[span]
+                continue
             grad = above[span].view(*rows, heads, dim).transpose(1, 2)
             grad = grad.reshape(-1, mask.width, dim)
             q, k, v = split.view(3, -1, mask.width, dim).unbind(0)

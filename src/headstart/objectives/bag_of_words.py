@@ -21,7 +21,7 @@ from headstart.batch import Batch, Sequences
 from headstart.families.heads import pool
 from headstart.families.model import Model
 from headstart.objectives.objective import Loss
-from headstart.objectives.table_loss import table_loss
+from headstart.objectives.table_loss import filled, table_loss
 
 
 @dataclass(eq=False)
@@ -66,9 +66,9 @@ class BagOfWords:
         windows = batch.targets[f"{self.name}.windows"]
         if not len(windows):
             return Loss(hidden.sum().float() * 0, 0)
-        vectors = pool(hidden, batch.layout["tokens"], "mean").index_select(0, windows)
+        vectors = pool(hidden, batch.layout["tokens"], "mean").index_select(0, filled(windows))
         at, shares = batch.targets[f"{self.name}.at"], batch.targets[f"{self.name}.shares"]
-        value = table_loss(vectors, head.weight, head.bias, at, shares)
+        value = table_loss(vectors, head.weight, head.bias, at, shares, count=len(windows))
         return Loss(value, len(windows))
 
 

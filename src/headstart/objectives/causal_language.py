@@ -19,7 +19,7 @@ from headstart.families.heads import CausalLanguageHead, MaskedLanguageHead, mak
 from headstart.families.model import Model
 from headstart.objectives.masked_language import MaskedLanguage
 from headstart.objectives.objective import Loss
-from headstart.objectives.table_loss import table_loss
+from headstart.objectives.table_loss import filled, table_loss
 
 CAUSAL = "causal"
 
@@ -50,9 +50,10 @@ class CausalLanguage:
         if not len(slots):
             return Loss(hidden.sum().float() * 0, 0)
         assert isinstance(head, CausalLanguageHead)
-        features = head.features(hidden.index_select(0, slots))
+        features = head.features(hidden.index_select(0, filled(slots)))
         table = head.table(model.embed.tokens.weight)
-        return Loss(table_loss(features, table, head.added(features), labels), len(slots))
+        value = table_loss(features, table, head.added(features), labels, count=len(labels))
+        return Loss(value, len(slots))
 
 
 @dataclass(eq=False)

@@ -16,7 +16,7 @@ from headstart.batch import Batch, Sequences
 from headstart.families.heads import MaskedLanguageHead, make_head
 from headstart.families.model import Model
 from headstart.objectives.objective import Loss, Vocabulary, ordinary_slots
-from headstart.objectives.table_loss import table_loss
+from headstart.objectives.table_loss import filled, table_loss
 
 
 @dataclass(eq=False)
@@ -84,9 +84,9 @@ class MaskedLanguage:
         slots, labels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.labels"]
         if not len(slots):
             return Loss(hidden.sum().float() * 0, 0)
-        features = head.features(hidden.index_select(0, slots))
+        features = head.features(hidden.index_select(0, filled(slots)))
         table = head.table(model.embed.tokens.weight)
-        value = table_loss(features, table, head.added(features), labels)
+        value = table_loss(features, table, head.added(features), labels, count=len(labels))
         return Loss(value, len(slots))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.preprocessing import normalize
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -86,7 +85,8 @@ class Encoder:
             tokens_per_batch=tokens_per_batch,
             poll=poll,
         )
-        return np.asarray(normalize(found), dtype=np.float32)
+        length = np.linalg.norm(found, axis=1, keepdims=True)
+        return np.asarray(found / np.maximum(length, 1e-12))
 
     def _pooled(self, model: Model, batch: Batch) -> Tensor:
         states = model.encode(batch).float()
