@@ -50,10 +50,19 @@ def packed(sequences: Sequences, *, pad: int = 0) -> Batch:
     return lay(sequences, rows=[numbers[::2], numbers[1::2]], pad=pad)
 
 
-def in_order(states: Tensor, batch: Batch) -> Tensor:
+def in_order(states: Tensor, batch: Batch, *, stream: str = "tokens") -> Tensor:
     """Rows of a stream in the order of the sequences' tokens, padding left out."""
-    layout = batch.layout["tokens"]
+    layout = batch.layout[stream]
     return states[ragged_index(layout.first.numpy(), layout.lengths.numpy())]
+
+
+def two_streams(sources: Batch, targets: Batch) -> Batch:
+    """What an encoder-decoder takes: one batch's tokens to encode, the other's to decode."""
+    return Batch(
+        {**sources.inputs, "decoder_tokens": targets.inputs["tokens"]},
+        {**sources.layout, "decoder_tokens": targets.layout["tokens"]},
+        {},
+    )
 
 
 def alone(sequences: Sequences) -> list[Batch]:

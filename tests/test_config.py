@@ -410,11 +410,18 @@ def test_an_objective_is_checked_against_the_family():
     assert gpt.objective.name == "causal"
     assert make_settings(ReportSettings, given={"model.family": "gpt"}).objective.name == "causal"
     assert refusal(given={"model.family": "gpt", "objective.name": "mlm"}) == (
-        "objective.name mlm: mlm needs encoder, but model.family gpt is a decoder, which can do "
-        "bow, spans, contrast, causal, causal+bow."
+        "objective.name mlm: mlm needs encoder (modern, bert, roberta, reformer), but "
+        "model.family gpt is a decoder, which can do bow, spans, contrast, causal, causal+bow."
     )
+    assert refusal(given={"objective.name": "span_corruption"}).startswith(
+        "objective.name span_corruption: span_corruption needs encoder-decoder (t5, marian), but "
+        "model.family modern is an encoder, which can do "
+    )
+    t5 = make_settings(PretrainSettings, given={"model.family": "t5"})
+    assert t5.objective.name == "span_corruption"
     assert refusal(given={"objective.name": "causal"}).startswith(
-        "objective.name causal: causal needs decoder, but model.family modern is an encoder"
+        "objective.name causal: causal needs decoder (gpt, llama, reformer), but model.family "
+        "modern is an encoder"
     )
 
 

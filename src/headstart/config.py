@@ -235,12 +235,22 @@ class ReportSettings(Settings):
         return self
 
 
+# of families that cannot do the usual one
+OWN_OBJECTIVES = {
+    "gpt": "causal",
+    "llama": "causal",
+    "t5": "span_corruption",
+    "marian": "span_corruption",
+}
+
+
 def causal_by_default(values: object) -> object:
-    """The values with a causal family's objective, where a family but no objective is given."""
+    """The values with the family's objective, where a family but no objective is given."""
     if not isinstance(values, dict):
         return values
     model, objective = values.get("model", {}), values.get("objective", {})
     family = model.get("family") if isinstance(model, dict) else None
-    if family != "gpt" or not isinstance(objective, dict) or "name" in objective:
+    if not isinstance(family, str) or not isinstance(objective, dict) or "name" in objective:
         return values
-    return {**values, "objective": {**objective, "name": "causal"}}
+    name = OWN_OBJECTIVES.get(family)
+    return values if name is None else {**values, "objective": {**objective, "name": name}}

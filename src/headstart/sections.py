@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from headstart.settings import Settings, setting
 
-Family = Literal["modern", "bert", "roberta", "gpt", "reformer"]
+Family = Literal["modern", "bert", "roberta", "gpt", "llama", "t5", "marian", "reformer"]
 Size = Literal["mini", "small", "base"]
 ObjectiveName = Literal[
     "bow",
@@ -29,7 +29,17 @@ ObjectiveName = Literal[
     "mlm+contrast",
     "causal",
     "causal+bow",
+    "span_corruption",
 ]
+Arrangement = Literal["encoder", "decoder", "encoder-decoder"]
+# What the families can be that are no plain encoders; a Reformer becomes what its objective needs.
+ARRANGEMENTS: dict[Family, tuple[Arrangement, ...]] = {
+    "gpt": ("decoder",),
+    "llama": ("decoder",),
+    "t5": ("encoder-decoder",),
+    "marian": ("encoder-decoder",),
+    "reformer": ("encoder", "decoder"),
+}
 # Which arrangements of a model can do each part of an objective.
 OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
     "mlm": frozenset({"encoder"}),
@@ -39,6 +49,7 @@ OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
     "bow": frozenset({"encoder", "decoder"}),
     "spans": frozenset({"encoder", "decoder"}),
     "contrast": frozenset({"encoder", "decoder"}),
+    "span_corruption": frozenset({"encoder-decoder"}),
 }
 Method = Literal["auto", "probe", "lora", "partial", "full"]
 ArmName = Literal[
@@ -101,19 +112,19 @@ class ModelSettings(Settings):
         return self
 
     @property
-    def arrangement(self) -> Literal["encoder", "decoder"]:
-        """Whether the family sees both sides or only what came before."""
-        return "decoder" if self.family == "gpt" else "encoder"
+    def arrangement(self) -> Arrangement:
+        """Whether the family sees both sides, or only what came before, or has a stack for each."""
+        return self.arrangements[0]
 
     @property
-    def arrangements(self) -> tuple[Literal["encoder", "decoder"], ...]:
-        """What the family can be: a Reformer becomes what its objective needs."""
-        return ("encoder", "decoder") if self.family == "reformer" else (self.arrangement,)
+    def arrangements(self) -> tuple[Arrangement, ...]:
+        """What the family can be."""
+        return ARRANGEMENTS.get(self.family, ("encoder",))
 
     @property
     def gated(self) -> bool:
         """Whether the MLP has a gate, a third matrix."""
-        return self.family == "modern"
+        return self.family in ("modern", "llama", "t5")
 
     def shape(self) -> tuple[int, int, int, int]:
         """num_layers, hidden_size, num_heads, intermediate_size: the preset, or what was given.
@@ -139,7 +150,7 @@ class ObjectiveSettings(Settings):
         "mlm+bow",
         "What is predicted: masked tokens (mlm), words of the rest of the document (bow), whether "
         "a segment follows (nsp), next tokens (causal, hybrid), which spans or dropout views "
-        "belong together (spans, contrast).",
+        "belong together (spans, contrast), spans that are hidden (span_corruption).",
         source="our ablation, LOG.md",
     )
     rate: float = setting(
@@ -177,6 +188,14 @@ class ObjectiveSettings(Settings):
         le=1,
     )
 
+    span_length: float = setting(
+        3.0,
+        "Mean length of the spans that span_corruption hides.",
+        unit="tokens",
+        source="Raffel et al. 2020, 3.3.4",
+        ge=1,
+        le=100,
+    )
     mlm_weight: float = setting(
         1.0, "Weight of masked tokens beside other parts.", source="LOG.md", gt=0, le=1000
     )
@@ -199,7 +218,8 @@ class ObjectiveSettings(Settings):
                 able = [name for name in get_args(ObjectiveName) if _can(model.arrangement, name)]
                 raise ValueError(
                     f"objective.name {self.name}: {part} needs "
-                    f"{' or '.join(sorted(OBJECTIVE_NEEDS[part]))}, but model.family "
+                    f"{' or '.join(sorted(OBJECTIVE_NEEDS[part]))} "
+                    f"({', '.join(families_for(part))}), but model.family "
                     f"{model.family} is {_a(model.arrangement)}, which can do {', '.join(able)}"
                 )
 
@@ -446,6 +466,14 @@ class MachineSettings(Settings):
 
 def _a(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def families_for(part: str) -> list[Family]:
+    """The families that can do a part of an objective."""
+    needs = OBJECTIVE_NEEDS[part]
+    return [
+        family for family in get_args(Family) if needs & set(ARRANGEMENTS.get(family, ("encoder",)))
+    ]
 
 
 def _can(arrangement: str, objective: str) -> bool:

@@ -15,15 +15,15 @@ def numbered(shape, start=0):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_rules_of_every_family_invert_for_the_body_and_each_head(family):
     model = family.build(**SIZES)
-    parts = [(family.body, model)]
+    parts = [(family.rules(model.config), model)]
     parts += [(family.heads[kind], make_head(model, kind, outputs=3)) for kind in family.heads]
     for rules, module in parts:
         state = {n: numbered(t.shape, k) for k, (n, t) in enumerate(module.state_dict().items())}
         seen = set()
         for rule in spell_out(rules, state):
             theirs = rule.to_theirs(state[rule.ours])
-            shapes = {tuple(tensor.shape) for tensor in theirs.values()}
-            assert shapes == {rule.shape_in_file(tuple(state[rule.ours].shape))}
+            shapes = [tuple(tensor.shape) for tensor in theirs.values()]
+            assert shapes == rule.shapes_in_file(tuple(state[rule.ours].shape))
             assert torch.equal(rule.to_ours(list(theirs.values())), state[rule.ours])
             assert not seen & set(theirs)
             seen |= set(theirs)
@@ -32,7 +32,23 @@ def test_rules_of_every_family_invert_for_the_body_and_each_head(family):
 def test_a_transposed_rule_turns_the_matrix():
     rule = Rule(("a",), "b", transposed=True)
     assert rule.to_ours([numbered((2, 3))]).tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert rule.shape_in_file((3, 2)) == (2, 3)
+    assert rule.shapes_in_file((3, 2)) == [(2, 3)]
+
+
+def test_parts_of_unequal_heights_are_cut_by_their_shares():
+    rule = Rule(("q", "k", "v"), "qkv", shares=(4, 1, 1))
+    back = rule.to_theirs(numbered((12, 2)))
+    assert [tuple(tensor.shape) for tensor in back.values()] == [(8, 2), (2, 2), (2, 2)]
+    assert back["k"].tolist() == [[16, 17], [18, 19]]
+    assert torch.equal(rule.to_ours(list(back.values())), numbered((12, 2)))
+    assert rule.shapes_in_file((12, 2)) == [(8, 2), (2, 2), (2, 2)]
+
+
+def test_a_vector_that_the_file_holds_as_one_row():
+    rule = Rule(("final_bias",), "bias", lone=True)
+    assert rule.to_ours([numbered((1, 3))]).tolist() == [0, 1, 2]
+    assert rule.to_theirs(numbered((3,)))["final_bias"].tolist() == [[0, 1, 2]]
+    assert rule.shapes_in_file((3,)) == [(1, 3)]
 
 
 def test_a_stacking_rule_keeps_the_order_query_key_value():

@@ -12,11 +12,13 @@ from headstart.families import (
     bert,
     build_model,
     gpt,
+    llama,
     load_model,
     make_head,
     modern,
     roberta,
     save_model,
+    t5,
 )
 from headstart.families.heads import SequenceHead
 from headstart.nn import LoRALinear, add_lora
@@ -32,7 +34,9 @@ def refusal(*arguments, **options):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("family", [bert, roberta, gpt, modern], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "family", [bert, roberta, gpt, modern, llama, t5], ids=lambda f: f.__name__
+)
 def test_saving_and_loading_gives_the_same_weights_and_config(family, tmp_path):
     model = family.build(**SIZES, seed=5)
     head = make_head(model, "sequence", outputs=3)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from headstart.nn.attention import attend
+from headstart.nn.attention import HeadShape, attend
 from headstart.nn.mask import RowMask
 from headstart.nn.position import rotate, rotation
 
@@ -100,3 +100,66 @@ def test_turned_blocks_of_two_widths_equal_the_library_kernel_with_gradients():
     (expected * weight).sum().backward()
     assert theirs.grad.abs().max() > 0.1
     assert (ours.grad - theirs.grad).abs().max() <= 1e-12
+
+
+def relative_masks():
+    generator = torch.Generator().manual_seed(1)
+    near = torch.randn(1, HEADS, WIDTH, WIDTH, generator=generator, dtype=torch.float64)
+    return near, masks()
+
+
+@pytest.mark.parametrize("name", ["all", "causal", "packed"])
+def test_biases_of_distances_and_their_gradients_equal_those_of_the_library_kernel(name):
+    near, kinds = relative_masks()
+    mine, theirs = (near.clone().requires_grad_() for _ in range(2))
+    mask = kinds[name]
+    ours, expected = inputs(), inputs()
+    out = attend(ours, (mask.plus(mine),), scale=1.0)
+    q, k, v = expected.view(ROWS, WIDTH, 3, HEADS, DIM).permute(2, 0, 3, 1, 4).unbind(0)
+    scores = q @ k.transpose(-1, -2) + theirs
+    if mask.causal:
+        scores = scores.masked_fill(torch.ones(WIDTH, WIDTH).triu(1).bool(), float("-inf"))
+    elif mask.bias is not None:
+        scores = scores + mask.bias
+    plain = (scores.softmax(-1) @ v).transpose(1, 2).reshape(ROWS * WIDTH, -1)
+    assert (out - plain).abs().max() <= 1e-12
+    weight = torch.linspace(-1, 1, out.numel()).double().view_as(out)
+    (out * weight).sum().backward()
+    (plain * weight).sum().backward()
+    for a, b in ((mine.grad, theirs.grad), (ours.grad, expected.grad)):
+        assert b.abs().max() > 0.1
+        assert (a - b).abs().max() <= 1e-12
+    with torch.no_grad():  # added to the mask beforehand
+        assert (attend(inputs(), (mask.plus(near),), scale=1.0) - plain).abs().max() <= 1e-12
+
+
+def test_biases_of_distances_are_learnt_with_dropout_too():
+    near, kinds = relative_masks()
+    near.requires_grad_()
+    torch.manual_seed(0)
+    attend(inputs(), (kinds["packed"].plus(near),), dropout=0.3).square().sum().backward()
+    assert near.grad.abs().max() > 0.01
+
+
+def test_the_written_gradient_of_biases_is_the_numerical_one():
+    near, kinds = relative_masks()
+    near.requires_grad_()
+    mask = kinds["causal"]
+    check = torch.autograd.gradcheck
+    assert check(lambda n: attend(inputs(), (mask.plus(n),), scale=0.3), (near,))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_grouped_heads_are_shared_keys_and_values(training):
+    # 4 heads of queries, 2 of keys and values: heads 0 and 1 share the first
+    generator = torch.Generator().manual_seed(2)
+    qkv = torch.randn(ROWS * WIDTH, 8 * DIM, generator=generator, dtype=torch.float64)
+    heads = qkv.view(-1, 8, DIM)
+    order = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7]
+    qkv.requires_grad_(training)
+    mask = (masks()["packed"],)
+    with torch.set_grad_enabled(training):
+        grouped = HeadShape(4, 2, None).mix(qkv, mask, None)
+        whole = HeadShape(4, 4, None).mix(heads[:, order].flatten(1), mask, None)
+    assert whole.abs().max() > 0.5
+    assert (grouped - whole).abs().max() <= 1e-12

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from headstart.nn import Embedding, TransformerConfig, initialise
@@ -46,3 +48,15 @@ def test_dropout_scales_what_it_keeps_and_only_in_training():
     kept = noisy != 0
     assert 0 < int(kept.sum()) < kept.numel()
     assert torch.allclose(noisy[kept], 2 * plain[kept])
+
+
+def test_token_vectors_are_scaled_before_positions_are_added():
+    config = TransformerConfig(**SIZES)
+    plain, scaled = Embedding(config), Embedding(replace(config, scaled_embedding=True))
+    initialise(plain, generator=torch.Generator().manual_seed(0))
+    scaled.load_state_dict(plain.state_dict())
+    batch = padded(ragged((3,), vocab=20))
+    tokens, layout = batch.inputs["tokens"], batch.layout["tokens"]
+    # the root of 4 is 2
+    expected = 2 * plain.tokens.weight[tokens] + plain.positions.weight[:3]
+    assert torch.equal(scaled(tokens, layout), expected)

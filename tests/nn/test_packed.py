@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headstart.families import bert, build_model, gpt, modern
+from headstart.families import bert, build_model, gpt, llama, modern, t5
 from headstart.nn.packed import PackedBlock, PackedLinear, can_pack, pack
 from layouts import in_order, packed, padded, ragged
 
@@ -19,6 +19,8 @@ KINDS = {
     "modern": modern.build(**SIZES).config,
     "modern with windows": replace(modern.build(**SIZES).config, **WINDOWS),
     "without bias": replace(gpt.build(**SIZES).config, bias=False, norm="rms"),
+    "llama with grouped heads": replace(llama.build(**SIZES).config, num_kv_heads=2),
+    "t5's encoder": replace(t5.build(**SIZES).config, decoder_layers=0),
 }
 
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from headstart.nn.long_range import Axial
-from headstart.nn.position import AxialPositions, rotate, rotation, sinusoids
+from headstart.nn.position import (
+    AxialPositions,
+    RelativeBias,
+    relative_buckets,
+    rotate,
+    rotation,
+    sinusoids,
+)
 
 
 def test_a_rotary_turn_by_hand():
@@ -56,3 +63,49 @@ def test_an_axial_position_is_its_row_beside_its_column():
     # position 4 of rows of three: row 1, column 1
     assert table(torch.tensor([0, 4])).tolist() == [[10, 0, 1], [20, 2, 3]]
     assert table(torch.arange(6)).unique(dim=0).shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "kind"),
+    [
+        # 16 kinds on each side, of which 8 hold one distance; from there on
+        # 8 + floor(8 * ln(distance / 8) / ln(128 / 8)), at most 15
+        (0, 0),
+        (-1, 1),
+        (-7, 7),
+        (-8, 8),  # ln 1 = 0
+        (-11, 8),  # 8 * 0.115 = 0.92
+        (-12, 9),  # 8 * 0.146 = 1.17
+        (-16, 10),  # ln 2 / ln 16 = 1/4
+        (-64, 14),  # ln 8 / ln 16 = 3/4
+        (-127, 15),
+        (-128, 15),
+        (-5000, 15),
+        (1, 17),  # after the query: 16 more
+        (8, 24),
+        (64, 30),
+        (5000, 31),
+    ],
+)
+def test_kinds_of_distances_by_hand(ahead, kind):
+    found = relative_buckets(torch.tensor([ahead]), buckets=32, farthest=128, causal=False)
+    assert found.tolist() == [kind]
+
+
+def test_kinds_of_distances_of_a_decoder_by_hand():
+    # all 32 are for what came before, 16 of them one distance:
+    # 32 is 16 + floor(16 * ln 2 / ln 8) = 16 + floor(5.33), 64 is 16 + floor(10.67)
+    ahead = torch.tensor([9, 0, -1, -15, -16, -32, -64, -127, -128])
+    found = relative_buckets(ahead, buckets=32, farthest=128, causal=True)
+    assert found.tolist() == [0, 0, 1, 15, 16, 21, 26, 31, 31]
+
+
+def test_a_bias_is_one_number_for_each_head_and_distance():
+    bias = RelativeBias(buckets=8, farthest=20, num_heads=2, causal=False)
+    with torch.no_grad():
+        bias.embedding.weight.copy_(torch.arange(16.0).view(8, 2))
+    square = bias.square(3)
+    assert square.shape == (1, 2, 3, 3)
+    # four kinds a side, two of them one distance: 0 is 0, -1 is 1, -2 is 2, 1 is 5, 2 is 6
+    assert square[0, 0].tolist() == [[0, 10, 12], [2, 0, 10], [4, 2, 0]]
+    assert torch.equal(square[0, 1], square[0, 0] + 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.families import bert, build_model, gpt, modern
+from headstart.families import bert, build_model, gpt, llama, modern, t5
 from headstart.nn import TransformerConfig
 from layouts import alone, in_order, packed, padded, ragged
 
@@ -19,6 +19,8 @@ def kinds():
         "gpt": gpt.build(**SIZES).config,
         "modern": modern.build(**SIZES).config,
         "modern with windows": replace(modern.build(**SIZES).config, **windows),
+        "llama with grouped heads": replace(llama.build(**SIZES).config, num_kv_heads=1),
+        "t5's encoder": replace(t5.build(**SIZES).config, decoder_layers=0),
         "rms, sinusoids, no final norm": replace(
             gpt.build(**SIZES).config, norm="rms", position="sinusoidal", final_norm=False
         ),

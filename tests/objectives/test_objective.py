@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from headstart.objectives import (
     MaskedLanguage,
     NextSentence,
     Pretraining,
+    SpanCorruption,
 )
 
 
@@ -23,6 +26,7 @@ def test_the_listed_names_are_those_of_the_parts(vocabulary):
         HybridLanguage(masked),
         BagOfWords(np.ones(40)),
         Contrast(),
+        SpanCorruption(replace(vocabulary, sentinels=(9,))),
     )
     assert tuple(part.name for part in parts) == OBJECTIVES
 

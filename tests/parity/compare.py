@@ -12,7 +12,7 @@ from torch import Tensor
 
 from headstart.batch import Sequences
 from headstart.families import Loaded
-from layouts import in_order, packed, padded
+from layouts import in_order, packed, padded, two_streams
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -78,3 +78,56 @@ def assert_close(ours: Tensor, theirs: Tensor, *, most: float = 1e-5) -> None:
     assert ours.shape == theirs.shape
     assert theirs.abs().max() > 0.01
     assert (ours - theirs).abs().max() <= most
+
+
+def assert_gradients_close(
+    pairs: list[tuple[Tensor | None, Tensor | None]], *, most: float = 1e-4
+) -> None:
+    """Each pair equal up to a share of its largest number, and not because it is nothing."""
+    for mine, theirs in pairs:
+        assert mine is not None
+        assert theirs is not None
+        assert mine.shape == theirs.shape
+        largest = float(theirs.abs().max())
+        assert largest > 1e-4
+        assert float((mine - theirs).abs().max()) <= most * largest
+
+
+@torch.no_grad()
+def pair_outputs(
+    loaded: Loaded,
+    kind: str,
+    sources: Sequences,
+    targets: Sequences,
+    *,
+    layout: Callable = packed,
+) -> Tensor:
+    """States or next-token scores of an encoder-decoder of ours, for the targets' tokens."""
+    batch = two_streams(layout(sources), layout(targets))
+    hidden = loaded.model.decode(batch, loaded.model.encode(batch))
+    states = in_order(hidden, batch, stream="decoder_tokens")
+    if kind == "hidden":
+        return states
+    return loaded.heads[kind](states, loaded.model.embed.tokens.weight)
+
+
+def stock_pair_inputs(sources: Sequences, targets: Sequences, *, pad: int = 0) -> dict[str, Tensor]:
+    """What a stock encoder-decoder takes."""
+    found = stock_inputs(targets, pad=pad)
+    return stock_inputs(sources, pad=pad) | {
+        f"decoder_{name}": values for name, values in found.items()
+    }
+
+
+@torch.no_grad()
+def stock_pair_outputs(
+    model: torch.nn.Module,
+    sources: Sequences,
+    targets: Sequences,
+    *,
+    name: str = "logits",
+    pad: int = 0,
+) -> Tensor:
+    """The same of a stock model."""
+    out = getattr(model(**stock_pair_inputs(sources, targets, pad=pad)), name)
+    return stock_flat(out, targets)

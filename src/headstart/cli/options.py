@@ -48,7 +48,10 @@ Task = Annotated[
 ]
 Family = Annotated[
     str | None,
-    typer.Option("--family", help="modern, bert, roberta, gpt or reformer (default: modern)"),
+    typer.Option(
+        "--family",
+        help="modern, bert, roberta, gpt, llama, t5, marian or reformer (default: modern)",
+    ),
 ]
 Size = Annotated[str | None, typer.Option("--size", help="mini, small or base (default: mini)")]
 Objective = Annotated[

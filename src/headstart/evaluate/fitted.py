@@ -25,7 +25,7 @@ from headstart.evaluate.features import (
     for_inference,
     read_out,
 )
-from headstart.families.heads import SequenceHead
+from headstart.families.heads import SequenceHead, states_for
 from headstart.families.model import Model
 from headstart.families.readout import Readout, load_readout, save_readout
 from headstart.objectives.objective import Vocabulary
@@ -106,7 +106,7 @@ class Fitted:
         head = self.head
 
         def read(model: Model, batch: Batch) -> Tensor:
-            scores: Tensor = head(model.encode(batch).float(), batch.layout["tokens"])
+            scores: Tensor = head(states_for(head, model, batch).float(), batch.layout["tokens"])
             return scores
 
         window = room(self.model, self.vocabulary, self.max_length)

@@ -1,6 +1,6 @@
 """Families: Hugging Face's world and ours. One data sheet a family; loading, saving, heads."""
 
-from headstart.families import bert, gpt, modern, reformer, roberta, vit
+from headstart.families import bert, gpt, llama, marian, modern, reformer, roberta, t5, vit
 from headstart.families.adapters import load_adapter, save_adapter
 from headstart.families.catalog import FAMILIES, find
 from headstart.families.family import Family
@@ -33,9 +33,11 @@ __all__ = [
     "build_model",
     "find",
     "gpt",
+    "llama",
     "load_adapter",
     "load_model",
     "make_head",
+    "marian",
     "modern",
     "pool",
     "reformer",
@@ -43,5 +45,6 @@ __all__ = [
     "roberta",
     "save_adapter",
     "save_model",
+    "t5",
     "vit",
 ]

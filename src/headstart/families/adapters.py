@@ -57,11 +57,11 @@ def save_adapter(model: Model, heads: Heads, folder: str | Path, *, base: str = 
     architecture = family.architecture(named)
     tensors: dict[str, Tensor] = {}
     sizes: dict[str, tuple[int, float]] = {}
-    rules = {rule.ours: rule for rule in spell_out(family.body, _weight_names(model))}
+    rules = {r.ours: r for r in spell_out(family.rules(model.config), _weight_names(model))}
     for name, part in model.named_modules():
         if isinstance(part, LoRALinear):
             rule = rules[f"{name}.weight"]
-            for theirs, up in zip(rule.theirs, part.lora_up.chunk(len(rule.theirs)), strict=True):
+            for theirs, up in zip(rule.theirs, rule.split(part.lora_up), strict=True):
                 module = file_name(family, architecture, theirs, body=True).removesuffix(".weight")
                 tensors[PREFIX + module + DOWN] = part.lora_down
                 tensors[PREFIX + module + UP] = up
@@ -146,7 +146,7 @@ def load_adapter(
     plain = {family.spelling.plain(name) or name: tensor for name, tensor in tensors.items()}
     full = {family.spelling.plain(name) or name: name for name in tensors}
     used: set[str] = set()
-    for rule in spell_out(family.body, _weight_names(model)):
+    for rule in spell_out(family.rules(model.config), _weight_names(model)):
         parts = [_part(config, plain, full, name.removesuffix(".weight")) for name in rule.theirs]
         if any(parts) and rule.ours.endswith(".weight"):
             _install(model, rule, parts, folder)
@@ -205,11 +205,12 @@ def _install(model: Model, rule: Rule, parts: list[_Adapter | None], folder: Pat
     if not isinstance(base, nn.Linear) or isinstance(base, LoRALinear):
         raise CheckpointError(f"{folder}: {name} cannot take an adapter (it may have one already)")
     given = [part for part in parts if part is not None]
-    height = base.out_features // len(parts)
-    for part in given:
-        if part.down.shape[1] != base.in_features or part.up.shape[0] != height:
+    heights = rule.heights(base.out_features)
+    for theirs, part, height in zip(rule.theirs, parts, heights, strict=True):
+        shape = (height, base.in_features)
+        if part is not None and (part.up.shape[0], part.down.shape[1]) != shape:
             raise CheckpointError(
-                f"{folder}: the adapter of {rule.theirs[0]} is for a linear "
+                f"{folder}: the adapter of {theirs} is for a linear "
                 f"{part.up.shape[0]} x {part.down.shape[1]}, the model has "
                 f"{height} x {base.in_features}"
             )
@@ -221,13 +222,14 @@ def _install(model: Model, rule: Rule, parts: list[_Adapter | None], folder: Pat
     else:
         down = torch.cat([part.down for part in given])
         up = down.new_zeros(base.out_features, len(down))
-        column = 0
-        for number, maybe in enumerate(parts):
+        column = row = 0
+        for maybe, height in zip(parts, heights, strict=True):
             if maybe is not None:
                 rank = len(maybe.down)
-                rows = slice(number * height, (number + 1) * height)
+                rows = slice(row, row + height)
                 up[rows, column : column + rank] = maybe.up * (maybe.scale / scale)
                 column += rank
+            row += height
     wrapped = LoRALinear(base, rank=len(down), alpha=scale * len(down))
     wrapped.lora_down, wrapped.lora_up = nn.Parameter(down), nn.Parameter(up)
     setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], wrapped)

@@ -8,12 +8,15 @@ from headstart.errors import CheckpointError, InputError
 from headstart.families.bert import BERT
 from headstart.families.family import Family
 from headstart.families.gpt import GPT
+from headstart.families.llama import LLAMA
+from headstart.families.marian import MARIAN
 from headstart.families.modern import MODERN
 from headstart.families.reformer import REFORMER
 from headstart.families.roberta import ROBERTA
+from headstart.families.t5 import T5
 from headstart.families.vit import VIT
 
-FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN, REFORMER, VIT)
+FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN, REFORMER, LLAMA, T5, MARIAN, VIT)
 
 
 def find(name: str) -> Family:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -21,11 +21,13 @@ HFConfig = dict[str, Json]
 class Architecture:
     """A Hugging Face model class by its name in config.json, and the heads it has.
 
+    prefix: before the body's names in its files; None: the family's, but none in the first class.
     model_type: of its config; None: the family's first.
     """
 
     name: str
     heads: tuple[HeadKind, ...]
+    prefix: str | None = None
     model_type: str | None = None
 
 
@@ -38,17 +40,19 @@ class Family:
     template: a config of the family; `build` fills in sizes. style: how its heads are built.
     widening: intermediate size per hidden size that `build` takes.
     fit: completes the config of a fresh model, where some of its sizes follow from others.
+    settle: completes the style by which weights the file holds, where config.json leaves it open.
     config_from_hf, style_from_hf: from config.json; values that the family cannot express are
         refused. config_to_hf: back; together with the template it is checked to be lossless.
     architectures: the model classes it reads and writes; the one without heads first.
-    body, heads: name rules. spelling: prefixes, old names, buffers, tied weights.
+    body, heads: name rules; variants: those of the body that depend on its config.
+    spelling: prefixes, old names, buffers, tied weights.
     """
 
     name: str
     title: str
     paper: str
     model_types: tuple[str, ...]
-    special_tokens: Literal["bert", "roberta", "gpt"]
+    special_tokens: Literal["bert", "roberta", "gpt", "t5"]
     template: TransformerConfig
     style: HeadStyle
     widening: float = 4.0
@@ -56,8 +60,10 @@ class Family:
     style_from_hf: Callable[[Fields], HeadStyle]
     config_to_hf: Callable[[TransformerConfig, HeadStyle], HFConfig]
     fit: Callable[[TransformerConfig], TransformerConfig] = lambda config: config
+    settle: Callable[[HeadStyle, Collection[str]], HeadStyle] = lambda style, names: style
     architectures: tuple[Architecture, ...]
     body: tuple[Rule, ...]
+    variants: Callable[[TransformerConfig], tuple[Rule, ...]] = lambda config: ()
     heads: Mapping[HeadKind, tuple[Rule, ...]] = field(hash=False)
     spelling: Spelling
 
@@ -82,7 +88,9 @@ class Family:
         widening of hidden_size, rounded up to a multiple of 32. dropout: not on attention weights.
         causal: whether a token sees only what came before, in a family that can do both; None: as
         the family usually has it.
-        pad: the tokenizer's padding id, which RoBERTa counts positions from; no matter to others.
+        pad: the tokenizer's padding id, which RoBERTa counts positions from, and from which the
+        decoder of an encoder-decoder begins; no matter to others.
+        An encoder-decoder has num_layers in both of its stacks.
         patches: for a family that reads images, which then needs no vocab_size and max_positions.
         """
         offset = self.template.position_offset
@@ -90,6 +98,7 @@ class Family:
         config = replace(
             self.template,
             num_layers=num_layers,
+            decoder_layers=num_layers if self.template.decoder_layers else 0,
             hidden_size=hidden_size,
             num_heads=num_heads or max(1, hidden_size // 64),
             intermediate_size=intermediate_size or inner,
@@ -101,7 +110,14 @@ class Family:
             causal=self.template.causal if causal is None else causal,
             patches=patches or self.template.patches,
         )
-        return build_model(self.fit(config), family=self.name, style=self.style, seed=seed)
+        style = self.style
+        if pad is not None and config.decoder_layers:
+            style = replace(style, start=pad)
+        return build_model(self.fit(config), family=self.name, style=style, seed=seed)
+
+    def rules(self, config: TransformerConfig) -> tuple[Rule, ...]:
+        """Names of the body's weights, for a model of this config."""
+        return self.body + self.variants(config)
 
     def architecture(self, heads: Iterable[str]) -> Architecture:
         """The model class that has just these heads.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.batch import Layout
+from headstart.batch import Batch, Layout
 from headstart.families.image_heads import MaskedPatchHead, PixelHead
 from headstart.families.model import Model
 from headstart.families.style import HeadStyle, Pooling
@@ -84,6 +84,11 @@ class CausalLanguageHead(LanguageHead):
 
     def __init__(self, config: TransformerConfig, style: HeadStyle):
         super().__init__(config, style, width=config.output_size, bias=False)
+        self.factor = config.hidden_size**-0.5 if style.scaled else None
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """The hidden states (N, width), perhaps scaled."""
+        return hidden if self.factor is None else hidden * self.factor
 
 
 class Pooler(nn.Module):
@@ -179,6 +184,25 @@ def find_pooler(heads: Mapping[str, nn.Module]) -> Pooler | None:
         if isinstance(head, SequenceHead):
             return head.pooler
     return None
+
+
+def is_own(head: SequenceHead, style: HeadStyle) -> bool:
+    """Whether a head is built as the family's stock classifier is."""
+    pooler, style = head.pooler, style.in_classifier
+    return (
+        pooler.pooling == style.pooling
+        and (pooler.dense is not None) == (style.pool_activation is not None)
+        and (pooler.norm is not None) == style.pool_norm
+        and (head.classifier.bias is not None) == style.classifier_bias
+    )
+
+
+def states_for(head: nn.Module, model: Model, batch: Batch) -> Tensor:
+    """The states (T, hidden) on which a sequence head stands: an encoder-decoder's own is read out
+    of the decoder, any other out of the encoder.
+    """
+    own = isinstance(head, SequenceHead) and is_own(head, model.style)
+    return model.read(batch) if own else model.encode(batch)
 
 
 def pool(hidden: Tensor, layout: Layout, pooling: Pooling) -> Tensor:

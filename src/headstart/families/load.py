@@ -25,7 +25,9 @@ from headstart.families.heads import HeadKind, plain_head
 from headstart.families.model import Model
 from headstart.families.names import Rule, Shape, compare_names, spell_out
 from headstart.families.processor import read_processor
+from headstart.families.style import HeadStyle
 from headstart.families.weights import Stored, find_weights, read_tensors
+from headstart.nn import TransformerConfig
 
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 
@@ -77,9 +79,11 @@ class _Part:
         """Shapes in the file that would fit, by the rules' names."""
         state = self.module.state_dict()
         return {
-            name: rule.shape_in_file(tuple(state[rule.ours].shape))
+            name: shape
             for rule in self.rules
-            for name in rule.theirs
+            for name, shape in zip(
+                rule.theirs, rule.shapes_in_file(tuple(state[rule.ours].shape)), strict=True
+            )
         }
 
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
@@ -106,10 +110,14 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Loa
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from None
     found = {name: stored[theirs] for name, theirs in index.items()}
-    if hf.whole("num_hidden_layers", hf.whole("n_layer", 1)) > len(found):
+    try:
+        config, style = family.config_from_hf(hf), family.settle(family.style_from_hf(hf), found)
+    except InputError as error:  # sizes that do not go together
+        raise CheckpointError(f"{hf.source}: {error}") from None
+    if max(config.num_layers, config.decoder_layers) > len(found):
         raise CheckpointError(f"{folder}: config.json has more layers than there are weights")
     notes = _code_notes(hf)
-    parts = _empty_parts(family, hf, found)
+    parts = _empty_parts(family, hf, found, config, style)
     _check_fit(folder, family, hf, found, parts, notes)
     _fill(folder, family, found, parts, dtype=dtype)
     model = parts["model"].module
@@ -124,7 +132,7 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Loa
         problem=_problem(hf),
         tokenizer=tokenizer if tokenizer.is_file() else None,
         notes=tuple(notes),
-        pixels=None if model.config.patches is None else read_processor(folder),
+        pixels=None if config.patches is None else read_processor(folder),
     )
 
 
@@ -137,15 +145,17 @@ def _code_notes(hf: Fields) -> list[str]:
     ]
 
 
-def _empty_parts(family: Family, hf: Fields, found: Mapping[str, Stored]) -> dict[str, _Part]:
+def _empty_parts(
+    family: Family,
+    hf: Fields,
+    found: Mapping[str, Stored],
+    config: TransformerConfig,
+    style: HeadStyle,
+) -> dict[str, _Part]:
     """The model and the heads that the file's names and the config's architectures speak of."""
-    try:
-        config, style = family.config_from_hf(hf), family.style_from_hf(hf)
-    except InputError as error:  # sizes that do not go together
-        raise CheckpointError(f"{hf.source}: {error}") from None
     with torch.device("meta"):
         model = Model(config, family=family.name, style=style)
-        parts = {"model": _Part(model, spell_out(family.body, model.state_dict()))}
+        parts = {"model": _Part(model, spell_out(family.rules(config), model.state_dict()))}
         named = hf.words("architectures")
         known = [a for a in family.architectures if a.name in named]
         sure = {kind for a in known[:1] for kind in a.heads}
@@ -217,8 +227,11 @@ def _fill(
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{folder}: the weight '{name}' holds NaN or infinite numbers")
+    own = {name for part in parts.values() for name in part.wanted()}
     for copy, original in family.spelling.tied:
-        if copy in tensors and not torch.equal(tensors[copy], tensors[original]):
+        if copy in own or copy not in tensors:
+            continue
+        if not torch.equal(tensors[copy], tensors[original]):
             raise CheckpointError(
                 f"{folder}: '{copy}' differs from '{original}', but in headstart's {family.title} "
                 "they are one weight (tie_word_embeddings)"
@@ -229,9 +242,8 @@ def _fill(
 
 def _read(found: Mapping[str, Stored], *, dtype: torch.dtype) -> dict[str, Tensor]:
     """Tensors by the rules' names."""
-    by_file: dict[str, str] = {item.name: name for name, item in found.items()}
     tensors = read_tensors({item.name: item for item in found.values()}, dtype=dtype)
-    return {by_file[name]: tensor for name, tensor in tensors.items()}
+    return {name: tensors[item.name] for name, item in found.items()}
 
 
 def _labels(hf: Fields) -> tuple[str, ...]:

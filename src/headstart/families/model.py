@@ -1,4 +1,4 @@
-"""A family's network: token embedding and Transformer stack, without any head.
+"""A family's network: token embedding and one or two Transformer stacks, without any head.
 
 Comes in: a `Batch` (token ids and their layout). Goes out: hidden states of the flat stream.
 It knows no loss, no label and no file.
@@ -6,13 +6,17 @@ It knows no loss, no label and no file.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from headstart.batch import Batch
 from headstart.families.style import HeadStyle
 from headstart.nn import (
+    Cache,
     Embedding,
+    Memory,
     PatchEmbedding,
     Transformer,
     TransformerConfig,
@@ -21,10 +25,10 @@ from headstart.nn import (
 
 
 class Model(nn.Module):
-    """Embedding and stack of one family.
+    """Embedding and stack of one family; an encoder-decoder has a second stack, `decoder`.
 
     family: the family's name; style: how its heads are built; arrangement: "encoder" (sees both
-    sides) or "decoder" (causal).
+    sides), "decoder" (causal) or "encoder-decoder".
     """
 
     def __init__(self, config: TransformerConfig, *, family: str, style: HeadStyle):
@@ -35,10 +39,13 @@ class Model(nn.Module):
         reads_images = config.patches is not None
         self.embed = PatchEmbedding(config) if reads_images else Embedding(config)
         self.stack = Transformer(config)
+        self.decoder = Transformer(config.decoder) if config.decoder_layers else None
 
     @property
     def arrangement(self) -> str:
         """What objectives may ask for in `needs`."""
+        if self.decoder is not None:
+            return "encoder-decoder"
         if self.config.patches is not None:
             return "image encoder"
         return "decoder" if self.config.causal else "encoder"
@@ -51,6 +58,49 @@ class Model(nn.Module):
         layout = batch.layout["tokens"]
         out: Tensor = self.stack(self._embedded(batch), layout, causal=causal)
         return out
+
+    def decode(
+        self, batch: Batch, memory: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """Last hidden states of what is decoded: of "decoder_tokens", in a decoder of "tokens".
+
+        memory: the states that `encode` gave, for an encoder-decoder; may be left out once the
+            cache has met them.
+        cache: see `new_cache`; the batch then holds what comes next in each of its sequences.
+        Returns (T, hidden).
+        """
+        stack = self.stack if self.decoder is None else self.decoder
+        stream = "tokens" if self.decoder is None else "decoder_tokens"
+        layout = batch.layout[stream]
+        if cache is not None:
+            layout = cache.continued(layout)
+        seen = None if memory is None else Memory(memory, batch.layout["tokens"])
+        x = self.embed(batch.inputs[stream], layout)
+        out: Tensor = stack(x, layout, memory=seen, cache=cache)
+        return out
+
+    def read(self, batch: Batch) -> Tensor:
+        """The states (T, hidden) of "tokens" on which the family's sequence head stands.
+
+        In an encoder-decoder its decoder reads the text again, one token later.
+        """
+        if self.decoder is None:
+            return self.encode(batch)
+        tokens, layout = batch.inputs["tokens"], batch.layout["tokens"]
+        later = tokens.roll(1)
+        later[layout.first] = self.style.start
+        both = replace(
+            batch,
+            inputs={**batch.inputs, "decoder_tokens": later},
+            layout={**batch.layout, "decoder_tokens": layout},
+        )
+        return self.decode(both, self.encode(batch))
+
+    def new_cache(self, *, sequences: int, room: int) -> Cache:
+        """For decoding this many sequences of at most `room` tokens each."""
+        config = self.config if self.decoder is None else self.config.decoder
+        table = self.embed.tokens.weight
+        return Cache(config, sequences=sequences, room=room, dtype=table.dtype, device=table.device)
 
     def hidden_states(self, batch: Batch) -> list[Tensor]:
         """States after the embedding and after each block, each (T, hidden)."""

@@ -1,8 +1,9 @@
 """Names of weights: Hugging Face's and ours, by rules that can be read both ways.
 
-A `Rule` says which tensors of the file make one of our tensors. It knows two operations, stacking
-along the first axis (three projections to one) and transposing (GPT-2 stores input x output), and
-each has an inverse, so saving needs no second table.
+A `Rule` says which tensors of the file make one of our tensors. It knows three operations, stacking
+along the first axis (three projections to one), transposing (GPT-2 stores input x output) and
+dropping a first axis of length 1 (Marian's bias). Each has an inverse, so saving needs no second
+table.
 
 Legend: "theirs" are names in the file without the body's prefix ("bert."); "ours" are names in a
 state dict.
@@ -28,29 +29,49 @@ class Rule:
 
     theirs: one name, or several whose tensors are stacked along the first axis.
     transposed: whether the file holds the matrix the other way round.
+    shares: relative heights of the stacked tensors; none given: all are as high.
+    lone: whether the file's tensor has a first axis of length 1 that ours does not have.
     """
 
     theirs: tuple[str, ...]
     ours: str
     transposed: bool = False
+    shares: tuple[int, ...] = ()
+    lone: bool = False
 
     def to_ours(self, tensors: Sequence[Tensor]) -> Tensor:
         """Our tensor from the file's."""
         turned = [t.t() if self.transposed else t for t in tensors]
+        if self.lone:
+            turned = [t[0] for t in turned]
         return turned[0].contiguous() if len(turned) == 1 else torch.cat(turned)
 
     def to_theirs(self, tensor: Tensor) -> dict[str, Tensor]:
         """The file's tensors from ours."""
-        parts = tensor.chunk(len(self.theirs))
+        parts = self.split(tensor[None] if self.lone else tensor)
         return {
             name: (part.t() if self.transposed else part).contiguous()
             for name, part in zip(self.theirs, parts, strict=True)
         }
 
-    def shape_in_file(self, ours: Shape) -> Shape:
+    def split(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """The parts that were stacked, none of them turned."""
+        return torch.split(tensor, self.heights(len(tensor)))
+
+    def heights(self, total: int) -> list[int]:
+        """Of each part, where all together are this high."""
+        shares = self.shares or (1,) * len(self.theirs)
+        return [total * share // sum(shares) for share in shares]
+
+    def shapes_in_file(self, ours: Shape) -> list[Shape]:
         """Shape of each of the file's tensors where ours has this shape."""
-        first, rest = ours[0] // len(self.theirs), ours[1:]
-        return (*rest[::-1], first) if self.transposed else (first, *rest)
+        rest = ours[1:]
+        if self.lone:
+            return [(1, *ours)]
+        return [
+            (*rest[::-1], first) if self.transposed else (first, *rest)
+            for first in self.heights(ours[0])
+        ]
 
 
 def linear(theirs: str, ours: str, *, transposed: bool = False) -> tuple[Rule, Rule]:
@@ -61,11 +82,11 @@ def linear(theirs: str, ours: str, *, transposed: bool = False) -> tuple[Rule, R
     )
 
 
-def stacked(theirs: Sequence[str], ours: str) -> tuple[Rule, Rule]:
+def stacked(theirs: Sequence[str], ours: str, *, shares: tuple[int, ...] = ()) -> tuple[Rule, Rule]:
     """Rules of several linear layers that are one for us."""
     return (
-        Rule(tuple(f"{name}.weight" for name in theirs), f"{ours}.weight"),
-        Rule(tuple(f"{name}.bias" for name in theirs), f"{ours}.bias"),
+        Rule(tuple(f"{name}.weight" for name in theirs), f"{ours}.weight", shares=shares),
+        Rule(tuple(f"{name}.bias" for name in theirs), f"{ours}.bias", shares=shares),
     )
 
 

@@ -24,7 +24,7 @@ from torch import nn
 
 from headstart.errors import CheckpointError, InputError
 from headstart.families.fields import read_fields, write_json
-from headstart.families.heads import SequenceHead
+from headstart.families.heads import SequenceHead, is_own
 from headstart.families.load import Loaded, Problem, load_model
 from headstart.families.model import Model
 from headstart.families.save import save_model, whole_folder
@@ -156,7 +156,7 @@ def _plain_style(style: HeadStyle, *, norm: bool) -> HeadStyle:
 def _as_stock(model: Model, head: SequenceHead) -> tuple[Model, SequenceHead] | None:
     """Model and head as the family's stock classifier, or None if it cannot give these scores."""
     pooler = head.pooler
-    if _is_own(head, model.style):
+    if is_own(head, model.style):
         return model, head
     plain = pooler.pooling == "mean" and pooler.dense is None and pooler.norm is not None
     if model.family != "modern" or not plain or model.style.activation != "gelu":
@@ -178,16 +178,6 @@ def _as_stock(model: Model, head: SequenceHead) -> tuple[Model, SequenceHead] | 
         norm.load_state_dict(pooler.norm.state_dict())
         stock.classifier.load_state_dict(head.classifier.state_dict())
     return body, stock
-
-
-def _is_own(head: SequenceHead, style: HeadStyle) -> bool:
-    pooler, style = head.pooler, style.in_classifier
-    return (
-        pooler.pooling == style.pooling
-        and (pooler.dense is not None) == (style.pool_activation is not None)
-        and (pooler.norm is not None) == style.pool_norm
-        and (head.classifier.bias is not None) == style.classifier_bias
-    )
 
 
 def _largest_state(model: Model) -> float:

@@ -192,7 +192,7 @@ def file_tensors(model: Model, heads: Mapping[HeadKind, nn.Module]) -> dict[str,
     """Every weight by its name in the file."""
     family = find(model.family)
     architecture = family.architecture(heads)
-    parts = [(family.body, plain_state(model), True)]
+    parts = [(family.rules(model.config), plain_state(model), True)]
     parts += [(family.heads[kind], plain_state(head), False) for kind, head in heads.items()]
     found: dict[str, Tensor] = {}
     for rules, state, body in parts:
@@ -206,9 +206,12 @@ def file_tensors(model: Model, heads: Mapping[HeadKind, nn.Module]) -> dict[str,
 
 def file_name(family: Family, architecture: Architecture, name: str, *, body: bool) -> str:
     """A weight's name in the file: the body's have a prefix unless the class is the bare model."""
-    bare = architecture.name == family.architectures[0].name
+    prefix = architecture.prefix
+    if prefix is None:
+        bare = architecture.name == family.architectures[0].name
+        prefix = "" if bare else family.spelling.prefixes[0]
     inside = body or name.startswith(family.spelling.inside)
-    return name if bare or not inside else family.spelling.prefixes[0] + name
+    return prefix + name if inside else name
 
 
 def plain_state(module: nn.Module) -> dict[str, Tensor]:

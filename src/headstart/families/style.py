@@ -32,8 +32,10 @@ class HeadStyle:
     transform: whether a dense layer and a norm come before the masked-LM decoder; activation,
     transform_bias: of that layer.
     tied: whether language heads decode with the token table; otherwise with a matrix of their own.
+    scaled: whether a causal head's states are divided by the root of the hidden size (T5, tied).
     decoder_bias: of the masked-LM decoder. fixed_bias: of any decoder, read, added and written, but
     never learnt.
+    start: id of the token from which a decoder that has an encoder begins.
     pooling: which vector stands for a sequence. pool_activation: of the dense layer between it and
     the classifier; None for no such layer; pool_bias, pool_norm belong to that layer.
     classifier_bias: of the last linear of a sequence head.
@@ -45,8 +47,10 @@ class HeadStyle:
     transform: bool = True
     transform_bias: bool = True
     tied: bool = True
+    scaled: bool = False
     decoder_bias: bool = True
     fixed_bias: bool = False
+    start: int = 0
     pooling: Pooling = "first"
     pool_activation: Activation | Literal["tanh"] | None = "tanh"
     pool_bias: bool = True

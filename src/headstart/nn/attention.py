@@ -4,19 +4,23 @@ On a CPU the backward pass of `scaled_dot_product_attention` is several times sl
 matrix products for short rows, so training uses those up to `PRODUCTS_BELOW`; everything else goes
 through `scaled_dot_product_attention`.
 
-Legend: T stream, R rows, W width, H heads, D head width.
+Legend: T stream, R rows, W width, M keys of a row, H heads, K heads of keys and values, D head
+width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
-from headstart.nn.mask import RowMask
+from headstart.nn.mask import Crossings, RowMask
 from headstart.nn.position import Rotation, rotate
 
 PRODUCTS_BELOW = 320  # row width (tokens) up to which training on a CPU multiplies explicitly
@@ -30,32 +34,141 @@ class Attention(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
-        self.num_heads = config.num_heads
+        self.heads = HeadShape.of(config)
         self.dropout = config.attention_dropout
-        width = config.num_heads * config.head_dim
-        self.qkv = nn.Linear(config.hidden_size, 3 * width, bias=config.bias)
+        width, shared = config.num_heads * config.head_dim, config.kv_heads * config.head_dim
+        self.qkv = nn.Linear(config.hidden_size, width + 2 * shared, bias=config.bias)
         self.out = nn.Linear(width, config.hidden_size, bias=config.bias)
 
-    def forward(self, x: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None) -> Tensor:
-        """x: (T, hidden); turn: rotary angles, if the positions are rotary. Returns (T, hidden)."""
-        qkv = self.qkv(x).view(x.shape[0], 3, self.num_heads, -1)  # T 3 H D
-        out: Tensor = self.out(attend(qkv, masks, turn, self.dropout if self.training else 0.0))
+    def forward(
+        self,
+        x: Tensor,
+        masks: tuple[RowMask, ...],
+        turn: Rotation | None,
+        past: Past | None = None,
+    ) -> Tensor:
+        """x: (T, hidden); turn: rotary angles, if the positions are rotary. Returns (T, hidden).
+
+        past: earlier tokens, which are seen instead of what `masks` say.
+        """
+        dropout = self.dropout if self.training else 0.0
+        out: Tensor = self.out(self.heads.mix(self.qkv(x), masks, turn, past, dropout=dropout))
         return out
 
 
+@dataclass(frozen=True)
+class HeadShape:
+    """How the fused projection divides: H heads of queries, then K of keys and K of values.
+
+    scale: of the scores; None: one over the root of the head's width.
+    """
+
+    queries: int
+    shared: int
+    scale: float | None
+
+    @staticmethod
+    def of(config: TransformerConfig) -> HeadShape:
+        """As the config has it."""
+        scale = None if config.scaled_attention else 1.0
+        return HeadShape(config.num_heads, config.kv_heads, scale)
+
+    def mix(
+        self,
+        qkv: Tensor,
+        masks: tuple[RowMask, ...],
+        turn: Rotation | None,
+        past: Past | None = None,
+        *,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """Everything between the projections: (T, (H + 2 K) * D) to (T, H * D)."""
+        if past is not None:
+            return self._mix_with(past, qkv, turn)
+        if self.shared == self.queries:
+            parts = qkv.view(len(qkv), 3, self.queries, -1)  # T 3 H D
+        else:
+            q, kv = self._split(qkv)
+            spread = kv.repeat_interleave(self.queries // self.shared, 2)
+            parts = torch.cat([q[:, None], spread], 1)
+        return attend(parts, masks, turn, dropout, self.scale)
+
+    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries (T, H, D); keys and values (T, 2, K, D)."""
+        heads = qkv.view(len(qkv), self.queries + 2 * self.shared, -1)
+        q, kv = heads[:, : self.queries], heads[:, self.queries :]
+        return q, kv.view(len(qkv), 2, self.shared, -1)
+
+    def _mix_with(self, past: Past, qkv: Tensor, turn: Rotation | None) -> Tensor:
+        q, kv = self._split(qkv)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(kv[:, 0], turn)
+            kv = torch.stack([k, kv[:, 1]], 1)
+        return by_sequence(q, [past.extend(kv)], past.step.crossings, scale=self.scale)
+
+
+def by_sequence(
+    q: Tensor,
+    sources: Sequence[Tensor],
+    crossings: Crossings,
+    *,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention of each sequence to keys and values that lie elsewhere.
+
+    q: (T, H, D); sources: (R, M, 2, K, D) of each group of sequences. Returns (T, H * D).
+    """
+    found = []
+    for group, kv in zip(crossings.groups, sources, strict=True):
+        rows = q.flatten(1).index_select(0, group.queries.flatten())
+        rows = rows.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
+        k, v = kv.transpose(1, 3).unbind(2)  # R K M D
+        mixed = _mix_rows(rows, k, v, group.bias, scale=scale, dropout=dropout)
+        found.append(mixed.transpose(1, 2).reshape(group.queries.numel(), -1))
+    return torch.cat(found).index_select(0, crossings.back)
+
+
+def _mix_rows(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, scale: float | None, dropout: float
+) -> Tensor:
+    """q: (R, H, W, D); k, v: (R, K, M, D); bias: (R, 1 or H, 1 or W, M). Returns (R, H, W, D)."""
+    rows, heads, width, dim = q.shape
+    group = heads // k.shape[1]
+    if group > 1:  # a group's queries side by side, so that its keys are not copied
+        assert bias is None or bias.shape[1] == 1, "shared heads have no biases of their own"
+        q = q.reshape(rows, -1, group * width, dim)
+        bias = bias if bias is None or bias.shape[2] == 1 else bias.repeat(1, 1, group, 1)
+    training = torch.is_grad_enabled() and q.requires_grad
+    if training and q.device.type == "cpu" and k.shape[2] <= PRODUCTS_BELOW and not dropout:
+        scores = (q * (dim**-0.5 if scale is None else scale)) @ k.transpose(-1, -2)
+        mixed = torch.softmax(scores if bias is None else scores + bias, -1) @ v
+    else:
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale
+        )
+    return mixed.reshape(rows, heads, width, dim)
+
+
 def attend(
-    qkv: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None = None, dropout: float = 0.0
+    qkv: Tensor,
+    masks: tuple[RowMask, ...],
+    turn: Rotation | None = None,
+    dropout: float = 0.0,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention within each row of each block.
 
     qkv: (T, 3, H, D), overwritten where it needs no gradient; masks: one a block, which together
-    cover the stream; turn: rotary angles. Returns (T, H * D).
+    cover the stream; turn: rotary angles; scale: of the scores, None: 1 / sqrt(D).
+    Returns (T, H * D).
     """
     training = torch.is_grad_enabled() and qkv.requires_grad
     narrow = all(mask.width <= PRODUCTS_BELOW for mask in masks)
     if training and qkv.device.type == "cpu" and narrow and not dropout:
         cos, sin = (None, None) if turn is None else (turn.cos, turn.sin)
-        mixed: Tensor = _RowProducts.apply(qkv, cos, sin, masks)  # type: ignore[no-untyped-call]
+        near = [mask.relative for mask in masks if mask.relative is not None]
+        mixed: Tensor = _RowProducts.apply(qkv, cos, sin, masks, scale, *near)  # type: ignore[no-untyped-call]
         return mixed
     if turn is not None and qkv.requires_grad:
         turned = rotate(qkv[:, :2].flatten(1, 2), turn).view(qkv[:, :2].shape)
@@ -64,17 +177,21 @@ def attend(
         half = qkv.shape[-1] // 2
         _turn(qkv[:, :2], turn.cos[:, None, :, half:], turn.sin[:, None, :, half:])
     blocks = torch.split(qkv, [mask.count * mask.width for mask in masks])
-    parts = [_kernel(block, mask, dropout) for block, mask in zip(blocks, masks, strict=True)]
+    parts = [
+        _kernel(block, mask, dropout, scale) for block, mask in zip(blocks, masks, strict=True)
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _kernel(block: Tensor, mask: RowMask, dropout: float) -> Tensor:
+def _kernel(block: Tensor, mask: RowMask, dropout: float, scale: float | None) -> Tensor:
     """One block by `scaled_dot_product_attention`: (R * W, 3, H, D) to (R * W, H * D)."""
     if mask.width == 1:
         return block[:, 2].flatten(1)
     q, k, v = block.view(mask.count, mask.width, *block.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
+    bias = mask.whole()
+    causal = mask.causal and bias is None
     out = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask.bias, dropout_p=dropout, is_causal=mask.causal
+        q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=causal, scale=scale
     )  # R H W D
     return out.transpose(1, 2).reshape(mask.count * mask.width, -1)
 
@@ -83,7 +200,8 @@ class _RowProducts(torch.autograd.Function):
     """softmax(q k' / sqrt(D) + bias) v by batched products, with the gradient written out.
 
     Rotary turning happens here too, in place on the copies that the products need anyway; its
-    gradient is the turn backwards.
+    gradient is the turn backwards. `relative` are the masks' biases of distances, one a block or
+    none at all; only they have a gradient among the biases.
     """
 
     @staticmethod
@@ -93,11 +211,14 @@ class _RowProducts(torch.autograd.Function):
         cos: Tensor | None,
         sin: Tensor | None,
         masks: tuple[RowMask, ...],
+        scale: float | None,
+        *relative: Tensor,
     ) -> Tensor:
         _, _, heads, dim = qkv.shape
+        factor = dim**-0.5 if scale is None else scale
         out = qkv.new_empty(qkv.shape[0], heads, dim)
         saved: list[Tensor] = []
-        for mask in masks:
+        for number, mask in enumerate(masks):
             span, rows = _span(mask), (mask.count, mask.width)
             if mask.width == 1:
                 out[span] = qkv[span, 2]
@@ -106,28 +227,30 @@ class _RowProducts(torch.autograd.Function):
             split = qkv[span].view(*rows, 3, heads, dim).permute(2, 0, 3, 1, 4).contiguous()
             if cos is not None and sin is not None:
                 _turn(split[:2], *_angles(cos, sin, mask))
-            split[0].mul_(dim**-0.5)
+            split[0].mul_(factor)
             q, k, v = split.view(3, -1, mask.width, dim).unbind(0)  # R * H, W, D each
             scores = torch.bmm(q, k.transpose(1, 2))
-            bias = _bias(mask, scores)
-            if bias is not None:
-                scores.view(mask.count, heads, mask.width, mask.width).add_(bias)
+            for bias in (_bias(mask, scores), *relative[number : number + 1]):
+                if bias is not None:
+                    scores.view(mask.count, heads, mask.width, mask.width).add_(bias)
             weights = softmax_(scores)
             mixed = torch.bmm(weights, v).view(mask.count, heads, mask.width, dim)
             out[span].view(*rows, heads, dim).copy_(mixed.transpose(1, 2))
             saved += [split, weights]
         ctx.save_for_backward(*saved)
         ctx.masks, ctx.cos, ctx.sin, ctx.shape = masks, cos, sin, qkv.shape
+        ctx.factor, ctx.near = factor, bool(relative)
         return out.flatten(1)
 
     @staticmethod
     def backward(
         ctx: Any,  # noqa: ANN401
         *grads: Tensor,
-    ) -> tuple[Tensor, None, None, None]:
+    ) -> tuple[Tensor | None, ...]:
         _, _, heads, dim = ctx.shape
         above = grads[0].contiguous().view(-1, heads, dim)
         back = above.new_empty(ctx.shape)
+        near: list[Tensor] = []
         for number, mask in enumerate(ctx.masks):
             split, weights = ctx.saved_tensors[2 * number : 2 * number + 2]
             span, rows = _span(mask), (mask.count, mask.width)
@@ -140,16 +263,19 @@ class _RowProducts(torch.autograd.Function):
             q, k, v = split.view(3, -1, mask.width, dim).unbind(0)
             through = torch.bmm(grad, v.transpose(1, 2))
             scores = torch._softmax_backward_data(through, weights, -1, weights.dtype)
+            if ctx.near:
+                square = scores.view(mask.count, heads, mask.width, mask.width)
+                near.append(square.sum(0, keepdim=True))
             out = torch.empty_like(split)
             flat = out.view(3, -1, mask.width, dim)
-            torch.bmm(scores, k, out=flat[0]).mul_(dim**-0.5)  # q was saved with its scale
+            torch.bmm(scores, k, out=flat[0]).mul_(ctx.factor)  # q was saved with its scale
             torch.bmm(scores.transpose(1, 2), q, out=flat[1])
             torch.bmm(weights.transpose(1, 2), grad, out=flat[2])
             if ctx.cos is not None:
                 cos, sin = _angles(ctx.cos, ctx.sin, mask)
                 _turn(out[:2], cos, -sin)
             back[span].view(*rows, 3, heads, dim).copy_(out.permute(1, 3, 0, 2, 4))
-        return back, None, None, None
+        return back, None, None, None, None, *near
 
 
 def softmax_(scores: Tensor) -> Tensor:

@@ -6,7 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.nn.attention import Attention
+from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
+from headstart.nn.cross import CrossAttention, Seen
 from headstart.nn.lsh import LocalAttention, LSHAttention
 from headstart.nn.mask import RowMask
 from headstart.nn.mlp import MLP
@@ -24,15 +26,31 @@ class Block(nn.Module):
         skip = self.pre and layer == 0 and not config.first_norm
         self.attention = make_attention(config, layer)
         self.attention_norm = nn.Identity() if skip else Norm(config)
+        self.cross = CrossAttention(config) if config.cross else None
+        self.cross_norm = Norm(config) if config.cross else nn.Identity()
         self.mlp = MLP(config)
         self.mlp_norm = Norm(config)
 
-    def forward(self, x: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None) -> Tensor:
-        """x: (T, hidden). Returns the same shape."""
+    def forward(
+        self,
+        x: Tensor,
+        masks: tuple[RowMask, ...],
+        turn: Rotation | None,
+        past: Past | None = None,
+        seen: Seen | None = None,
+    ) -> Tensor:
+        """x: (T, hidden). Returns the same shape.
+
+        past: earlier tokens of the sequences, seen instead of what `masks` say; seen: the memory.
+        """
         if self.pre:
-            x = x + self._drop(self.attention(self.attention_norm(x), masks, turn))
+            x = x + self._drop(self.attention(self.attention_norm(x), masks, turn, past))
+            if self.cross is not None:
+                x = x + self._drop(self.cross(self.cross_norm(x), seen, past))
             return x + self._drop(self.mlp(self.mlp_norm(x)))
-        x = self.attention_norm(x + self._drop(self.attention(x, masks, turn)))
+        x = self.attention_norm(x + self._drop(self.attention(x, masks, turn, past)))
+        if self.cross is not None:
+            x = self.cross_norm(x + self._drop(self.cross(x, seen, past)))
         out: Tensor = self.mlp_norm(x + self._drop(self.mlp(x)))
         return out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,11 +31,14 @@ class Embedding(nn.Module):
         self.register_buffer("fixed", table, persistent=False)
         self.segments = _table(config.segments, width) if config.segments else None
         self.norm = Norm(config) if config.embedding_norm else None
+        self.factor = math.sqrt(width) if config.scaled_embedding else None
         self.dropout = config.dropout
 
     def forward(self, tokens: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
         """tokens, segments: (T,) ids; without segments all are segment 0. Returns (T, hidden)."""
         x = self.tokens(tokens)
+        if self.factor is not None:
+            x = x * self.factor
         if self.positions is not None:
             x = x + self.positions(layout.positions + self.offset)
         if self.fixed is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from headstart.nn.attention import Attention
+from headstart.nn.cross import CrossAttention
 from headstart.nn.lsh import LocalAttention, LSHAttention
 from headstart.nn.mlp import MLP
 from headstart.nn.patch_embed import PatchEmbedding
@@ -40,7 +41,7 @@ def initialise(module: nn.Module, *, std: float = 0.02, generator: torch.Generat
 def _shrink_writers(stack: Transformer) -> None:
     factor = 1 / math.sqrt(2 * stack.config.num_layers)
     for part in stack.modules():
-        if isinstance(part, Attention | LocalAttention | LSHAttention):
+        if isinstance(part, Attention | CrossAttention | LocalAttention | LSHAttention):
             part.out.weight.mul_(factor)
         if isinstance(part, MLP):
             part.down.weight.mul_(factor)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from headstart.nn.attention import Attention, attend
+from headstart.nn.attention import Attention
 from headstart.nn.block import Block
+from headstart.nn.cache import Past
+from headstart.nn.cross import Seen
 from headstart.nn.mask import RowMask
 from headstart.nn.mlp import activated
 from headstart.nn.position import Rotation
@@ -26,7 +28,8 @@ def can_pack(stack: Transformer) -> bool:
     made = hasattr(torch.ops.mkldnn, "_linear_pointwise")
     made = made and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     here = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
-    plain = stack.config.long_range is None
+    config = stack.config
+    plain = config.long_range is None and not config.cross
     plain = plain and all(isinstance(block, Block) for block in stack.blocks)
     return bool(plain and made and here and torch.backends.mkldnn.is_available())
 
@@ -61,17 +64,23 @@ class PackedBlock(nn.Module):
         super().__init__()
         assert isinstance(block, Block), "a stack is made of blocks"
         assert isinstance(block.attention, Attention), "chunked attention is not packed"
-        self.pre, self.heads = block.pre, block.attention.num_heads
+        self.pre, self.heads = block.pre, block.attention.heads
         self.attention_norm, self.mlp_norm = block.attention_norm, block.mlp_norm
         self.qkv, self.out = PackedLinear(block.attention.qkv), PackedLinear(block.attention.out)
         self.up, self.down = PackedLinear(block.mlp.up), PackedLinear(block.mlp.down)
         self.gated, self.activation = block.mlp.gated, block.mlp.activation
 
-    def forward(self, x: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None) -> Tensor:
-        """x: (T, hidden). Returns the same shape."""
+    def forward(
+        self,
+        x: Tensor,
+        masks: tuple[RowMask, ...],
+        turn: Rotation | None,
+        past: Past | None = None,
+        seen: Seen | None = None,
+    ) -> Tensor:
+        """x: (T, hidden). Returns the same shape; see `Block`."""
         qkv = self.qkv(self.attention_norm(x) if self.pre else x)
-        mixed = attend(qkv.view(x.shape[0], 3, self.heads, -1), masks, turn)
-        x = self.out(mixed, x)
+        x = self.out(self.heads.mix(qkv, masks, turn, past), x)
         if not self.pre:
             x = self.attention_norm(x)
         h = activated(self.up(self.mlp_norm(x) if self.pre else x), self.activation, self.gated)

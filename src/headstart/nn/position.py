@@ -1,7 +1,11 @@
-"""Positions: sinusoids, rotary angles, axial tables. Plain learned tables are in embed.py."""
+"""Positions: sinusoids, rotary angles, axial tables, biases of distances.
+
+Plain learned tables are in embed.py.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +21,11 @@ def sinusoids(max_positions: int, hidden_size: int) -> Tensor:
     Source: Vaswani et al. 2017, section 3.5; halves instead of interleaved, as Marian stores it.
     """
     half = hidden_size // 2
-    rate = torch.exp(
-        torch.arange(half, dtype=torch.float64)
-        * (-2 / hidden_size)
-        * torch.log(torch.tensor(1e4, dtype=torch.float64))
+    # on the CPU even where a model is laid out without memory: no file holds this table
+    place, pair = (
+        torch.arange(count, dtype=torch.float64, device="cpu") for count in (max_positions, half)
     )
-    angle = torch.arange(max_positions, dtype=torch.float64)[:, None] * rate
+    angle = place[:, None] * torch.exp(pair * (-2 * math.log(1e4) / hidden_size))
     return torch.cat([angle.sin(), angle.cos()], -1).float()
 
 
@@ -75,3 +78,49 @@ class AxialPositions(nn.Module):
         columns = self.columns.shape[1]
         row = F.embedding(positions // columns, self.rows[:, 0])
         return torch.cat([row, F.embedding(positions % columns, self.columns[0])], -1)
+
+
+class RelativeBias(nn.Module):
+    """A learned number for each kind of distance and each head, added to attention scores."""
+
+    def __init__(self, *, buckets: int, farthest: int, num_heads: int, causal: bool):
+        super().__init__()
+        self.buckets, self.farthest, self.causal = buckets, farthest, causal
+        empty = torch.empty(buckets, num_heads)
+        self.embedding = nn.Embedding(buckets, num_heads, _weight=empty)
+
+    def forward(self, ahead: Tensor) -> Tensor:
+        """ahead: (..., queries, keys), see `relative_buckets`. Returns (..., H, queries, keys)."""
+        kinds = relative_buckets(
+            ahead, buckets=self.buckets, farthest=self.farthest, causal=self.causal
+        )
+        return torch.as_tensor(self.embedding(kinds)).movedim(-1, -3)
+
+    def square(self, width: int) -> Tensor:
+        """(1, H, width, width) for a row of tokens that follow one another."""
+        here = torch.arange(width, device=self.embedding.weight.device)
+        bias: Tensor = self(here[None, :] - here[:, None])
+        return bias[None]
+
+
+def relative_buckets(ahead: Tensor, *, buckets: int, farthest: int, causal: bool) -> Tensor:
+    """Number of the kind of each distance, from 0 to buckets - 1.
+
+    The first half of the kinds are one distance each; the others widen logarithmically up to
+    `farthest`, from where on all distances are of the last kind.
+
+    ahead: how many tokens keys lie after queries; negative: before. causal: all kinds are for keys
+        before; otherwise the upper half of them is for keys after.
+    Source: Raffel et al. 2020, section 2.1, and the code released with it.
+    """
+    side = torch.zeros_like(ahead)
+    if causal:
+        far = (-ahead).clamp(min=0)
+    else:
+        buckets //= 2
+        side, far = (ahead > 0).long() * buckets, ahead.abs()
+    exact = buckets // 2
+    # in fp32 like the released code: rounding decides where a kind begins
+    growth = torch.log(far.clamp(min=1).float() / exact) / math.log(farthest / exact)
+    wide = (exact + (growth * (buckets - exact)).long()).clamp(max=buckets - 1)
+    return side + torch.where(far < exact, far, wide)

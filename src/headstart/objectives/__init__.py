@@ -6,9 +6,10 @@ from headstart.objectives.contrastive import Contrast
 from headstart.objectives.masked_language import MaskedLanguage
 from headstart.objectives.next_sentence import NextSentence
 from headstart.objectives.objective import Loss, Part, Pretraining, Vocabulary
+from headstart.objectives.span_corruption import SpanCorruption
 from headstart.objectives.table_loss import table_loss
 
-OBJECTIVES = ("mlm", "nsp", "causal", "hybrid", "bow", "contrast")
+OBJECTIVES = ("mlm", "nsp", "causal", "hybrid", "bow", "contrast", "span_corruption")
 
 __all__ = [
     "OBJECTIVES",
@@ -21,6 +22,7 @@ __all__ = [
     "NextSentence",
     "Part",
     "Pretraining",
+    "SpanCorruption",
     "Vocabulary",
     "table_loss",
 ]

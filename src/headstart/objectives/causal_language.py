@@ -47,13 +47,7 @@ class CausalLanguage:
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Cross-entropy over all next tokens."""
         slots, labels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.labels"]
-        if not len(slots):
-            return Loss(hidden.sum().float() * 0, 0)
-        assert isinstance(head, CausalLanguageHead)
-        features = head.features(hidden.index_select(0, filled(slots)))
-        table = head.table(model.embed.tokens.weight)
-        value = table_loss(features, table, head.added(features), labels, count=len(labels))
-        return Loss(value, len(slots))
+        return next_token_loss(model, head, hidden, slots=slots, labels=labels)
 
 
 @dataclass(eq=False)
@@ -89,6 +83,19 @@ class HybridLanguage:
         """The same head and loss for both kinds of batch."""
         assert isinstance(head, MaskedLanguageHead)
         return self.masked.loss(model, head, hidden, batch)
+
+
+def next_token_loss(
+    model: Model, head: nn.Module, hidden: Tensor, *, slots: Tensor, labels: Tensor
+) -> Loss:
+    """Mean cross-entropy of the tokens (N,) that follow these slots (N,) of the stream."""
+    if not len(slots):
+        return Loss(hidden.sum().float() * 0, 0)
+    assert isinstance(head, CausalLanguageHead)
+    features = head.features(hidden.index_select(0, filled(slots)))
+    table = head.table(model.embed.tokens.weight)
+    value = table_loss(features, table, head.added(features), labels, count=len(labels))
+    return Loss(value, len(slots))
 
 
 def mark_next(batch: Batch, name: str) -> None:

@@ -37,7 +37,8 @@ class Vocabulary:
     """What an objective must know of the tokenizer.
 
     size: V. pad, cls, sep, mask: ids; cls and sep may be missing (GPT). special: all control ids.
-    word_starts: (V,) whether a token begins a word.
+    word_starts: (V,) whether a token begins a word. sentinels: ids that stand for hidden spans, in
+    their order (T5); most tokenizers have none.
     """
 
     size: int
@@ -47,6 +48,7 @@ class Vocabulary:
     mask: int | None
     special: tuple[int, ...]
     word_starts: np.ndarray
+    sentinels: tuple[int, ...] = ()
 
     @property
     def ordinary(self) -> np.ndarray:
@@ -59,7 +61,7 @@ class Part(Protocol):
 
     name: str
     weight: float
-    needs: frozenset[str]  # arrangements of the model that can do it: "encoder", "decoder"
+    needs: frozenset[str]  # which `Model.arrangement` can do it
     views: int  # how often each sequence enters the batch
     pairs: bool  # whether a sequence is shown as two segments
 
@@ -70,11 +72,11 @@ class Part(Protocol):
     def mark(
         self, batch: Batch, sequences: Sequences, rng: np.random.Generator, progress: float
     ) -> None:
-        """Choose the targets and write them into the batch; may change the input tokens."""
+        """Choose the targets and write them into the batch; may change the inputs."""
         ...
 
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
-        """Loss from the last hidden states (T, hidden)."""
+        """Loss from the last hidden states (T, hidden): the decoder's if it has its own stream."""
         ...
 
 
@@ -175,6 +177,8 @@ class Pretraining:
     def loss(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Loss:
         """Weighted sum of the parts' losses; the count is of the first part."""
         hidden = model.encode(batch, causal=True if batch.task == "causal" else None)
+        if "decoder_tokens" in batch.inputs:
+            hidden = model.decode(batch, hidden)
         losses = [p.loss(model, heads[p.name], hidden, batch) for p in self.parts]
         if len(losses) == 1:
             return losses[0]

@@ -10,6 +10,7 @@ import torch
 
 from headstart.batch import Sequences
 from headstart.config import (
+    OBJECTIVE_NEEDS,
     MachineSettings,
     ModelSettings,
     PretrainSettings,
@@ -39,13 +40,16 @@ from headstart.objectives import (
     NextSentence,
     Part,
     Pretraining,
+    SpanCorruption,
     Vocabulary,
 )
+from headstart.sections import families_for
 from headstart.train import TrainSettings
 
 HELD_OUT = 0.01  # share of the corpus on which the final loss is measured
 MOST_HELD_OUT = 200  # stretches of text
-STACKED = (("*attention.qkv.weight", 3), ("*mlp.up.weight", 2))  # for Muon, where gated
+# for Muon: weights that are several matrices, if they are of one height
+STACKED = (("*attention.qkv.weight", 3), ("*mlp.up.weight", 2), ("*cross.kv.weight", 2))
 LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
 
 
@@ -81,6 +85,18 @@ def fresh_model(
     )
 
 
+def refuse_objective(settings: PretrainSettings, model: Model) -> None:
+    """Raise InputError if the model that a run starts from cannot do a part of the objective."""
+    for part in settings.objective.name.split("+"):
+        needs = OBJECTIVE_NEEDS[part]
+        if model.arrangement not in needs:
+            raise InputError(
+                f"objective.name {settings.objective.name}: {part} needs "
+                f"{' or '.join(sorted(needs))} ({', '.join(families_for(part))}), but "
+                f"{settings.start} holds a model of family {model.family} ({model.arrangement})"
+            )
+
+
 def make_objective(
     settings: PretrainSettings,
     vocabulary: Vocabulary,
@@ -110,6 +126,13 @@ def make_objective(
         "bow": lambda: BagOfWords(weight()),
         "spans": lambda: Contrast("spans", chosen.temperature),
         "contrast": lambda: Contrast("dropout", chosen.temperature),
+        "span_corruption": lambda: SpanCorruption(
+            vocabulary,
+            rate=chosen.rate,
+            rate_end=chosen.rate_end,
+            span_length=chosen.span_length,
+            start=model.style.start,
+        ),
     }
     objective = Pretraining(
         [makers[name]() for name in chosen.name.split("+")],
@@ -187,9 +210,15 @@ def train_settings(settings: PretrainSettings, model: Model) -> TrainSettings:
         decay=schedule.decay,
         save_minutes=settings.save_minutes,
         keep=settings.keep,
-        fused=STACKED if model.config.gated else STACKED[:1],
+        fused=_stacked(model),
     )
     return on_machine(made, settings.machine)
+
+
+def _stacked(model: Model) -> tuple[tuple[str, int], ...]:
+    config = model.config
+    there = (config.kv_heads == config.num_heads, config.gated, config.decoder_layers > 0)
+    return tuple(stack for stack, on in zip(STACKED, there, strict=True) if on)
 
 
 def transfer_settings(

@@ -267,9 +267,15 @@ def forecast(
 
 
 def body_parameters(model: ModelSettings) -> int:
-    """Parameters of the blocks: four square matrices of attention, and the MLP's two or three."""
+    """Parameters of the blocks: four square matrices of attention, and the MLP's two or three.
+
+    An encoder-decoder has the blocks twice, and attention once more in those of the decoder.
+    """
     layers, hidden, _, inner = model.shape()
-    return layers * (4 * hidden * hidden + (3 if model.gated else 2) * hidden * inner)
+    attention, mlp = 4 * hidden * hidden, (3 if model.gated else 2) * hidden * inner
+    if model.arrangement == "encoder-decoder":
+        return layers * (3 * attention + 2 * mlp)
+    return layers * (attention + mlp)
 
 
 def measure_corpus(

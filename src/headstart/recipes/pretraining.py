@@ -27,12 +27,13 @@ from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.probe import online_probe
 from headstart.events import Events
-from headstart.families import Loaded, Model, find, load_model, resolve, save_model
+from headstart.families import HeadKind, Loaded, Model, find, load_model, resolve, save_model
 from headstart.objectives import Pretraining, Vocabulary
 from headstart.recipes.building import (
     fresh_model,
     make_batches,
     make_objective,
+    refuse_objective,
     start_from_corpus,
     token_importance,
     train_settings,
@@ -88,6 +89,8 @@ def pretrain(
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
+    if start is not None:
+        refuse_objective(settings, start.model)
     tokenizer = None if start is None else _tokenizer_of(start, settings.start)
     prepared = prepare_corpus(
         data,
@@ -237,13 +240,22 @@ def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | Non
     return model
 
 
+# where heads of objectives stand in model folders
+PLACES: dict[str, HeadKind] = {
+    "mlm": "masked",
+    "hybrid": "masked",
+    "nsp": "next_sentence",
+    "causal": "causal",
+    "span_corruption": "causal",
+}
+
+
 def _heads(
     objective: Pretraining, model: Model, start: Loaded | None, *, seed: int
 ) -> nn.ModuleDict:
     """Fresh heads, or those of the checkpoint where it has them."""
     heads = objective.heads(model, seed=seed)
-    kinds = {"mlm": "masked", "hybrid": "masked", "nsp": "next_sentence", "causal": "causal"}
-    for name, kind in kinds.items():
+    for name, kind in PLACES.items():
         if start is not None and name in heads and kind in start.heads:
             heads[name] = start.heads[kind]
     return heads
@@ -332,8 +344,7 @@ def saved_heads(learner: Learner) -> dict[str, nn.Module]:
     model = learner.model
     assert isinstance(model, Model)
     heads: dict[str, nn.Module] = {}
-    kinds = {"mlm": "masked", "hybrid": "masked", "nsp": "next_sentence", "causal": "causal"}
-    for name, kind in kinds.items():
+    for name, kind in PLACES.items():
         if name in learner.heads:
             heads[kind] = learner.heads[name]
     return heads

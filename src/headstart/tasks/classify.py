@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from headstart.batch import Batch, Sequences
 from headstart.data.labels import Kind
 from headstart.data.pack import lay_out
-from headstart.families.heads import SequenceHead, make_head
+from headstart.families.heads import SequenceHead, make_head, states_for
 from headstart.families.model import Model
 from headstart.families.style import HeadStyle
 from headstart.nn import initialise
@@ -51,7 +51,7 @@ class Classify:
         self.kind, self.outputs, self.vocabulary, self.head = kind, outputs, vocabulary, head
         self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
         self.name = f"classify.{kind}"
-        self.needs = frozenset({"encoder", "decoder"})
+        self.needs = frozenset({"encoder", "decoder", "encoder-decoder"})
 
     def heads(
         self, model: Model, *, seed: int = 0, start: Mapping[str, nn.Module] | None = None
@@ -93,7 +93,8 @@ class Classify:
     def predict(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Tensor:
         """Raw scores (E, C), averaged over the windows of each example; fp32."""
         layout = batch.layout["tokens"]
-        scores = heads["sequence"](model.encode(batch), layout)
+        head = heads["sequence"]
+        scores = head(states_for(head, model, batch), layout)
         count = len(batch.targets["documents"])
         return average(scores, layout.lengths, batch.targets["owner"], count)
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from headstart.batch import Sequences, ragged_index
 from headstart.data.dataset import Labelled
 from headstart.data.labels import Kind
-from headstart.data.text import encode, frame_of, special_ids, word_starts
+from headstart.data.text import encode, frame_of, sentinel_ids, special_ids, word_starts
 from headstart.errors import InputError
 from headstart.families.model import Model
 from headstart.objectives.objective import Vocabulary
@@ -152,6 +152,7 @@ def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
         mask=ids.mask,
         special=tuple(sorted(special)),
         word_starts=word_starts(tokenizer),
+        sentinels=tuple(sentinel_ids(tokenizer).tolist()),
     )
 
 

@@ -1,0 +1,76 @@
+"""Attention from one stream to another, the memory: a decoder that looks at what was encoded.
+
+Legend: T stream, M memory's stream, R rows, H heads, K heads of keys and values, D head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from headstart.batch import Layout
+from headstart.nn.attention import by_sequence
+from headstart.nn.cache import Past
+from headstart.nn.config import TransformerConfig
+from headstart.nn.mask import Crossings
+
+
+@dataclass(frozen=True)
+class Memory:
+    """States (M, hidden) and where they lie; sequence s of the decoder sees sequence s of them."""
+
+    states: Tensor
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the layers of one call see of a memory.
+
+    states: None where a cache holds its keys and values.
+    """
+
+    states: Tensor | None
+    crossings: Crossings
+
+
+class CrossAttention(nn.Module):
+    """Queries from the stream; keys and values from the memory, in one fused projection.
+
+    Source: Vaswani et al. 2017, section 3.2.3.
+    """
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
+        self.dropout = config.attention_dropout
+        self.scale = None if config.scaled_attention else 1.0
+        width, shared = config.num_heads * config.head_dim, config.kv_heads * config.head_dim
+        self.q = nn.Linear(config.hidden_size, width, bias=config.bias)
+        self.kv = nn.Linear(config.hidden_size, 2 * shared, bias=config.bias)
+        self.out = nn.Linear(width, config.hidden_size, bias=config.bias)
+
+    def forward(self, x: Tensor, seen: Seen, past: Past | None = None) -> Tensor:
+        """x: (T, hidden); past: keeps the memory's keys and values. Returns (T, hidden)."""
+        q = self.q(x).view(len(x), self.num_heads, -1)
+        sources = self._sources(seen, past)
+        dropout = self.dropout if self.training else 0.0
+        mixed = by_sequence(q, sources, seen.crossings, scale=self.scale, dropout=dropout)
+        out: Tensor = self.out(mixed)
+        return out
+
+    def _sources(self, seen: Seen, past: Past | None) -> list[Tensor]:
+        """Keys and values (R, M, 2, K, D) of each group of sequences."""
+        known = None if past is None else past.memory()
+        if known is not None:
+            return [known]
+        assert seen.states is not None, "cross-attention needs a memory"
+        kv, groups = self.kv(seen.states), seen.crossings.groups
+        found = [
+            kv.index_select(0, group.keys.flatten()).view(*group.keys.shape, 2, self.kv_heads, -1)
+            for group in groups
+        ]
+        if past is not None:
+            past.remember(found[0], groups[0].bias)
+        return found
