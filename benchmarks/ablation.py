@@ -1,4 +1,4 @@
-"""Which way of pretraining gives the best frozen features? Variants at equal time, on held-out rows.
+"""Which way of pretraining gives the best frozen features? Variants at equal time, held-out rows.
 
 Run as: python benchmarks/ablation.py imdb --budget 4m --variant objective.name=bow
             --variant objective.name=mlm+bow,model.latent_start=false
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.preprocessing import normalize
-from worth import SETS
 
 import headstart
 from headstart.data.dataset import Labelled, load_labelled
@@ -28,6 +27,7 @@ from headstart.evaluate.transfer import TransferSettings, feature_cache
 from headstart.recipes.reporting import pretrained_start
 from headstart.report.cells import draw
 from headstart.tasks import stratified
+from worth import SETS
 
 HELD = 3000  # rows to score on, at most a third of the file
 COUNTS = (32, 100, 500)

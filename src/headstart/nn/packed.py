@@ -31,7 +31,7 @@ def can_pack(stack: Transformer) -> bool:
     config = stack.config
     plain = config.long_range is None and not config.cross
     plain = plain and all(isinstance(block, Block) for block in stack.blocks)
-    return bool(plain and made and here and torch.backends.mkldnn.is_available())
+    return bool(plain and made and here)
 
 
 def pack(stack: Transformer) -> None:
