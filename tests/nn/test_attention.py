@@ -163,3 +163,20 @@ def test_grouped_heads_are_shared_keys_and_values(training):
         whole = HeadShape(4, 4, None).mix(heads[:, order].flatten(1), mask, None)
     assert whole.abs().max() > 0.5
     assert (grouped - whole).abs().max() <= 1e-12
+
+
+def test_biases_of_distances_learn_beside_rows_of_one_token():
+    # 2 rows of 7, then 3 rows of one token: filling
+    near = torch.randn(1, HEADS, 7, 7, generator=torch.Generator().manual_seed(1)).double()
+    lone = torch.randn(1, HEADS, 1, 1, generator=torch.Generator().manual_seed(2)).double()
+    kinds = (RowMask(0, 2, 7, None, True), RowMask(14, 3, 1, None, False))
+    grads = []
+    for blocks in (kinds, kinds[:1]):
+        mine, other = near.clone().requires_grad_(), lone.clone().requires_grad_()
+        qkv = inputs()[:17] if len(blocks) == 2 else inputs()[:14]
+        biased = [mask.plus(bias) for mask, bias in zip(blocks, (mine, other), strict=False)]
+        attend(qkv, tuple(biased))[:14].square().sum().backward()
+        grads.append(mine.grad)
+        assert other.grad is None or not other.grad.any()
+    assert grads[1].abs().max() > 0.01
+    assert (grads[0] - grads[1]).abs().max() <= 1e-12

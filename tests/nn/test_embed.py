@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import torch
 
 from headstart.nn import Embedding, TransformerConfig, initialise
@@ -16,8 +14,14 @@ SIZES = {
 }
 
 
+def embedding(**options):
+    embed = Embedding(TransformerConfig(**SIZES, **options))
+    initialise(embed, std=1.0, generator=torch.Generator().manual_seed(0))  # they come unfilled
+    return embed
+
+
 def test_token_position_and_segment_vectors_are_added():
-    embed = Embedding(TransformerConfig(**SIZES, segments=2, position_offset=2))
+    embed = embedding(segments=2, position_offset=2)
     batch = padded(ragged((3,), vocab=20))
     tokens, layout = batch.inputs["tokens"], batch.layout["tokens"]
     segments = torch.tensor([0, 1, 1])
@@ -30,8 +34,7 @@ def test_token_position_and_segment_vectors_are_added():
 
 
 def test_without_segments_all_tokens_are_of_segment_zero():
-    embed = Embedding(TransformerConfig(**SIZES, segments=2))
-    initialise(embed, generator=torch.Generator().manual_seed(0))
+    embed = embedding(segments=2)
     batch = padded(ragged((3,), vocab=20))
     tokens, layout = batch.inputs["tokens"], batch.layout["tokens"]
     zeros = torch.zeros(3, dtype=torch.long)
@@ -40,7 +43,7 @@ def test_without_segments_all_tokens_are_of_segment_zero():
 
 
 def test_dropout_scales_what_it_keeps_and_only_in_training():
-    embed = Embedding(TransformerConfig(**SIZES, dropout=0.5))
+    embed = embedding(dropout=0.5)
     batch = padded(ragged((8,), vocab=20))
     tokens, layout = batch.inputs["tokens"], batch.layout["tokens"]
     plain = embed.eval()(tokens, layout)
@@ -51,10 +54,7 @@ def test_dropout_scales_what_it_keeps_and_only_in_training():
 
 
 def test_token_vectors_are_scaled_before_positions_are_added():
-    config = TransformerConfig(**SIZES)
-    plain, scaled = Embedding(config), Embedding(replace(config, scaled_embedding=True))
-    initialise(plain, generator=torch.Generator().manual_seed(0))
-    scaled.load_state_dict(plain.state_dict())
+    plain, scaled = embedding(), embedding(scaled_embedding=True)
     batch = padded(ragged((3,), vocab=20))
     tokens, layout = batch.inputs["tokens"], batch.layout["tokens"]
     # the root of 4 is 2

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from headstart.families import bert, modern, reformer
+from headstart.families import bert, modern, reformer, t5
 
 SIZES = {"num_layers": 4, "hidden_size": 128, "vocab_size": 2000}
 
@@ -39,3 +39,12 @@ def test_a_reformer_starts_with_the_same_spread():
         assert float(weight.detach().std()) == pytest.approx(0.02, rel=0.05)
     for part in (local, hashed):
         assert float(part.out.weight.detach().std()) == pytest.approx(0.02 / math.sqrt(8), rel=0.03)
+
+
+def test_what_cross_attention_writes_starts_smaller_too():
+    model = t5.build(**SIZES)
+    weight = model.decoder.blocks[2].cross.out.weight.detach()
+    assert float(weight.std()) == pytest.approx(0.02 / math.sqrt(2 * 4), rel=0.03)
+    assert float(model.decoder.blocks[2].cross.kv.weight.detach().std()) == pytest.approx(
+        0.02, rel=0.03
+    )

@@ -28,6 +28,7 @@ STOCK = {
     "roberta": (transformers.RobertaConfig(**SIZES | {"type_vocab_size": 1}), 1),
     "modern": (transformers.ModernBertConfig(**SIZES, pad_token_id=0, local_attention=6), 0),
     "gpt": (transformers.GPT2Config(**GPT_SIZES, pad_token_id=0), 0),
+    "llama": (transformers.LlamaConfig(**SIZES, num_key_value_heads=1, pad_token_id=0), 0),
 }
 LINEARS = ["attention.qkv", "attention.out", "mlp.up", "mlp.down"]
 THEIR_LINEARS = {
@@ -35,6 +36,7 @@ THEIR_LINEARS = {
     "roberta": ["query", "value"],
     "modern": ["Wqkv", "Wo", "Wi"],
     "gpt": ["c_attn", "c_proj", "c_fc"],
+    "llama": ["q_proj", "v_proj", "o_proj", "gate_proj"],
 }
 
 

@@ -257,6 +257,8 @@ class _RowProducts(torch.autograd.Function):
             if mask.width == 1:
                 back[span, :2] = 0
                 back[span, 2] = above[span]
+                if ctx.near:  # a lone token takes its own value whatever the bias
+                    near.append(above.new_zeros(1, heads, 1, 1))
                 continue
             grad = above[span].view(*rows, heads, dim).transpose(1, 2)
             grad = grad.reshape(-1, mask.width, dim)
