@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from headstart.budget import Budget, parse_budget
+from headstart.image_sections import ImageSettings
 from headstart.sections import (
     OBJECTIVE_NEEDS,
     ArmName,
@@ -36,6 +37,7 @@ __all__ = [
     "DataSettings",
     "Family",
     "FinetuneSettings",
+    "ImageSettings",
     "Kind",
     "MachineSettings",
     "Method",
@@ -61,6 +63,7 @@ def _read_budget(value: object) -> Budget:
     raise ValueError(f"needs a unit: for minutes write {value}m")
 
 
+IMAGE_FAMILY: Family = "vit"
 BudgetField = Annotated[Budget, BeforeValidator(_read_budget), PlainSerializer(str)]
 
 
@@ -83,6 +86,9 @@ class PretrainSettings(Settings):
     )
     schedule: ScheduleSettings = Field(
         default_factory=ScheduleSettings, description="Learning rate over the run."
+    )
+    images: ImageSettings = Field(
+        default_factory=ImageSettings, description="How images are read, where data are images."
     )
     budget: BudgetField = Field(
         Budget(1800, "seconds"),
@@ -142,6 +148,7 @@ class FinetuneSettings(Settings):
     def _out_apart(self) -> Self:
         refuse_overlap(self.out, (*self.data.paths, *self.corpus))
         self.transfer.refuse_self_training(self.corpus)
+        refuse_images(self.model)
         return self
 
 
@@ -230,9 +237,19 @@ class ReportSettings(Settings):
     def _out_apart(self) -> Self:
         refuse_overlap(self.out, (*self.data.paths, *self.corpus))
         self.transfer.refuse_self_training(self.corpus)
+        refuse_images(self.model)
         if self.start is None:
             self.objective.refuse(self.model)
         return self
+
+
+def refuse_images(model: ModelSettings) -> None:
+    """Raise ValueError for a family of images where only text is read."""
+    if model.family == IMAGE_FAMILY:
+        raise ValueError(
+            f"model.family {IMAGE_FAMILY} reads images, which only pretrain takes so far: choose "
+            "another family"
+        )
 
 
 # of families that cannot do the usual one
@@ -241,6 +258,7 @@ OWN_OBJECTIVES = {
     "llama": "causal",
     "t5": "span_corruption",
     "marian": "span_corruption",
+    IMAGE_FAMILY: "mae",
 }
 
 
@@ -250,7 +268,14 @@ def causal_by_default(values: object) -> object:
         return values
     model, objective = values.get("model", {}), values.get("objective", {})
     family = model.get("family") if isinstance(model, dict) else None
+    if family is None and isinstance(model, dict) and _is_of_images(objective):
+        return {**values, "model": {**model, "family": IMAGE_FAMILY}}
     if not isinstance(family, str) or not isinstance(objective, dict) or "name" in objective:
         return values
     name = OWN_OBJECTIVES.get(family)
     return values if name is None else {**values, "objective": {**objective, "name": name}}
+
+
+def _is_of_images(objective: object) -> bool:
+    name = objective.get("name") if isinstance(objective, dict) else None
+    return "image encoder" in OBJECTIVE_NEEDS.get(str(name), ())

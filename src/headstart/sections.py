@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from headstart.settings import Settings, setting
 
-Family = Literal["modern", "bert", "roberta", "gpt", "llama", "t5", "marian", "reformer"]
+Family = Literal["modern", "bert", "roberta", "gpt", "llama", "t5", "marian", "reformer", "vit"]
 Size = Literal["mini", "small", "base"]
 ObjectiveName = Literal[
     "bow",
@@ -30,8 +30,10 @@ ObjectiveName = Literal[
     "causal",
     "causal+bow",
     "span_corruption",
+    "mae",
+    "simmim",
 ]
-Arrangement = Literal["encoder", "decoder", "encoder-decoder"]
+Arrangement = Literal["encoder", "decoder", "encoder-decoder", "image encoder"]
 # What the families can be that are no plain encoders; a Reformer becomes what its objective needs.
 ARRANGEMENTS: dict[Family, tuple[Arrangement, ...]] = {
     "gpt": ("decoder",),
@@ -39,6 +41,7 @@ ARRANGEMENTS: dict[Family, tuple[Arrangement, ...]] = {
     "t5": ("encoder-decoder",),
     "marian": ("encoder-decoder",),
     "reformer": ("encoder", "decoder"),
+    "vit": ("image encoder",),
 }
 # Which arrangements of a model can do each part of an objective.
 OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
@@ -50,6 +53,8 @@ OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
     "spans": frozenset({"encoder", "decoder"}),
     "contrast": frozenset({"encoder", "decoder"}),
     "span_corruption": frozenset({"encoder-decoder"}),
+    "mae": frozenset({"image encoder"}),
+    "simmim": frozenset({"image encoder"}),
 }
 Method = Literal["auto", "probe", "lora", "partial", "full"]
 ArmName = Literal[
@@ -150,7 +155,8 @@ class ObjectiveSettings(Settings):
         "mlm+bow",
         "What is predicted: masked tokens (mlm), words of the rest of the document (bow), whether "
         "a segment follows (nsp), next tokens (causal, hybrid), which spans or dropout views "
-        "belong together (spans, contrast), spans that are hidden (span_corruption).",
+        "belong together (spans, contrast), spans that are hidden (span_corruption), patches of an "
+        "image that are hidden (mae, simmim).",
         source="our ablation, LOG.md",
     )
     rate: float = setting(

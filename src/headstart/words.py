@@ -67,6 +67,19 @@ WORDS: dict[str, tuple[str, str]] = {
         "语料：{files:,} 个文件中的 {documents:,} 篇文档"
         "（搁置 {set_aside:,} 条，拒绝 {rejected:,} 条）",
     ),
+    "data_are_images": ("these are images", "数据是图像"),
+    "images_read": (
+        "images: {images:,}, brought to {size} x {size} pixels "
+        "({set_aside:,} set aside, {rejected:,} rejected)",
+        "图像：{images:,} 张，缩放为 {size} x {size} 像素"
+        "（搁置 {set_aside:,} 张，拒绝 {rejected:,} 张）",
+    ),
+    "plan_image_model": (
+        "model {family}-{size}: {layers} layers x {hidden}, {parameters:.1f} M parameters, "
+        "images of {side} x {side} pixels in patches of {patch} x {patch}",
+        "模型 {family}-{size}：{layers} 层 x {hidden}，{parameters:.1f} M 参数，"
+        "图像 {side} x {side} 像素，图块 {patch} x {patch}",
+    ),
     "tokenizer_fit": (
         "tokens: {tokens:,} from a vocabulary of {size:,}; {fertility:.2f} a word, "
         "{unknown:.2f} % unknown, {long:.0f} % of the texts longer than one window",
@@ -121,6 +134,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "stage_read": ("reading", "读取"),
     "stage_tokenize": ("tokenizing", "分词"),
     "stage_calibrate": ("timing steps", "测速"),
+    "stage_decode": ("decoding images", "解码图像"),
     "stage_pretrain": ("pretraining", "预训练"),
     "stage_finetune": ("fine-tuning", "微调"),
     "stage_features": ("computing features", "计算特征"),

@@ -21,7 +21,9 @@ class Language(StrEnum):
 Corpus = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="DATA...", help="Files and folders of unlabelled text.", show_default=False
+        metavar="DATA...",
+        help="Files and folders of unlabelled text or images.",
+        show_default=False,
     ),
 ]
 Labels = Annotated[
@@ -50,7 +52,7 @@ Family = Annotated[
     str | None,
     typer.Option(
         "--family",
-        help="modern, bert, roberta, gpt, llama, t5, marian or reformer (default: modern)",
+        help="modern, bert, roberta, gpt, llama, t5, marian, reformer or vit (default: modern)",
     ),
 ]
 Size = Annotated[str | None, typer.Option("--size", help="mini, small or base (default: mini)")]

@@ -27,7 +27,7 @@ from headstart.data.image_files import (
 )
 from headstart.data.image_store import DIGEST_BYTES, ImageStore
 from headstart.data.labels import Kind, as_labels, class_warnings, kind_of, separator_of
-from headstart.data.picture import Fault, Oddity
+from headstart.data.picture import Fault, Oddity, Raster, decode
 from headstart.data.record import Problem, Row, problem, shown, stop_at
 from headstart.errors import InputError
 
@@ -219,6 +219,34 @@ def load_labelled_images(
         + (f", {aside} set aside" if aside else "")
     )
     return LabelledImages(images, labels, chosen, tuple(names), tuple(problems), note)
+
+
+def usual_side(
+    paths: str | Path | Sequence[str | Path], *, image: str | None = None, sample: int = 64
+) -> int:
+    """The middle one of the shorter sides (pixels) of the first images.
+
+    Raises InputError when none of them can be used.
+    """
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    sources = find_images(given, image=image)
+    sides: list[int] = []
+    problems: list[Problem] = []
+    for item in read_pictures(sources):
+        data = item if isinstance(item, Problem) else item.read()
+        found = data if isinstance(data, Problem) else decode(data)
+        if isinstance(found, Raster):
+            sides.append(min(found.rgb.shape[:2]))
+        elif isinstance(found, Problem):
+            problems.append(found)
+        elif isinstance(item, Picture):
+            problems.append(item.problem(found))
+        if len(sides) >= sample:
+            break
+    if not sides:
+        stop_at([one for one in problems if one.outcome != "warn"])
+        raise InputError(f"{sources[0].path}: there is no image that can be used")
+    return int(np.median(sides))
 
 
 def contradictions(images: Images) -> list[Problem]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RECIPES: dict[str, str] = {
-    "pretrain": "headstart.recipes.pretraining",
+    "pretrain": "headstart.recipes.choosing",
     "finetune": "headstart.recipes.finetuning",
     "report": "headstart.recipes.reporting",
     "evaluate": "headstart.recipes.evaluating",

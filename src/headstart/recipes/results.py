@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from headstart.budget import format_seconds
 
@@ -61,6 +61,7 @@ class PretrainResult:
 
     folder: the run folder; its `model/` opens anywhere. seconds: wall-clock time.
     loss, held_out_loss: mean loss of the last steps, and on documents held out (nats a target).
+    reads: what the model reads.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class PretrainResult:
     seconds: float
     loss: float
     held_out_loss: float
+    reads: Literal["text", "images"] = "text"
 
     @property
     def model(self) -> Path:
@@ -92,7 +94,9 @@ class PretrainResult:
         return _record(self)
 
     def next_commands(self) -> Sequence[str]:
-        """Transfer the model, or ask whether it paid."""
+        """Transfer the model, or ask whether it paid; what reads images can only go on so far."""
+        if self.reads == "images":
+            return []
         run = shlex.quote(str(self.folder))
         return [
             f"headstart finetune labels.csv --from {run}",
