@@ -197,6 +197,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(stand_in, capsys):
         "seconds": 1800.4,
         "loss": 4.2,
         "held_out_loss": 4.5,
+        "reads": "text",
     }
 
 
