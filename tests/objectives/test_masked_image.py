@@ -184,4 +184,4 @@ def test_gradients_of_colour_are_learnt_and_noise_is_not(name):
             loss.backward()
             optimizer.step()
         losses[noise] = loss.item()
-    assert losses[False] < 0.6 * losses[True], losses
+    assert losses[False] < 0.75 * losses[True], losses
