@@ -222,7 +222,7 @@ class _RowProducts(torch.autograd.Function):
             span, rows = _span(mask), (mask.count, mask.width)
             if mask.width == 1:
                 out[span] = qkv[span, 2]
-                saved += [qkv, qkv]
+                saved += [qkv.new_empty(0)] * 2  # nothing to remember
                 continue
             split = qkv[span].view(*rows, 3, heads, dim).permute(2, 0, 3, 1, 4).contiguous()
             if cos is not None and sin is not None:

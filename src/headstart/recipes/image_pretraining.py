@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from headstart.config import PretrainSettings
 from headstart.data.augment import Augmentation
@@ -28,7 +27,7 @@ from headstart.families.style import PatchDecoder
 from headstart.nn import Patches
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.recipes.building import train_settings
-from headstart.recipes.pretraining import default_folder
+from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
 from headstart.train import Learner, RunFolder, Trainer, make_lineage
@@ -85,12 +84,12 @@ def pretrain_images(
         note=events.note,
     )
     _announce(settings, prepared, folder, events)
-    tokens, loss = _train(trainer, frame, events)
-    held_out_loss = _measure(objective, trainer.learner, held_out)
+    tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / frame.tokens:,.0f} images/s")
+    unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, prepared, folder, settings)
     seconds = time.perf_counter() - begin
     return PretrainResult(
-        folder.path, trainer.outcome.step, tokens, seconds, loss, held_out_loss, reads="images"
+        folder.path, trainer.outcome.step, tokens, seconds, loss, unseen, reads="images"
     )
 
 
@@ -212,31 +211,6 @@ def _announce(
             say("plan_out", out=folder.path),
         ]
     )
-
-
-def _train(trainer: Trainer, frame: PixelFrame, events: Events) -> tuple[int, float]:
-    """All steps. Returns tokens seen in this call, and the mean loss of the last steps."""
-    tokens = 0
-    last: list[float] = []
-    for record in trainer.steps():
-        tokens += record.tokens
-        last = [*last[-19:], record.loss]
-        detail = f"loss {record.loss:.3f}  {record.tokens_per_s / frame.tokens:,.0f} images/s"
-        events.progress("pretrain", record.step, record.total, detail)
-    return tokens, float(np.mean(last)) if last else float("nan")
-
-
-def _measure(objective: ImageObjective, learner: Learner, held_out: Views) -> float:
-    """Mean loss on the images held out, with the masks of seed 0."""
-    total, count = 0.0, 0
-    learner.eval()
-    with torch.no_grad():
-        for n in range(held_out.batches_per_epoch):
-            batch = objective.prepare(held_out.batch(n), np.random.default_rng(n), 1.0)
-            loss = objective.loss(learner.model, learner.heads, batch)  # type: ignore[arg-type]
-            total += float(loss.value) * loss.count
-            count += loss.count
-    return total / count if count else float("nan")
 
 
 def _save(

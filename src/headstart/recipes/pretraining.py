@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import nn
 
 from headstart.config import PretrainSettings
 from headstart.data.dataset import Corpus, Labelled, load_labelled
+from headstart.data.image_batches import Views
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.loader import TokenBatches
 from headstart.data.store import TokenStore
@@ -43,6 +44,7 @@ from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
 from headstart.tasks import tokenized, vocabulary_of
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
+from headstart.train.learner import Trainable
 from headstart.words import say
 
 TEXTS_OF_FIT = 2000
@@ -117,13 +119,13 @@ def pretrain(
         note=events.note,
     )
     _announce(settings, prepared, model, folder, events)
-    tokens, loss = _train(trainer, events)
-    held_out_loss = _measure(objective, trainer.learner, held_out)
+    tokens, loss = run_steps(trainer, events, lambda rate: f"{rate:,.0f} tokens/s")
+    unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, objective, prepared, folder, settings)
     outcome = trainer.outcome
     events.progress("pretrain", outcome.total, outcome.total)
     seconds = time.perf_counter() - begin
-    return PretrainResult(folder.path, outcome.step, tokens, seconds, loss, held_out_loss)
+    return PretrainResult(folder.path, outcome.step, tokens, seconds, loss, unseen)
 
 
 def _probes(
@@ -282,26 +284,31 @@ def _announce(
     )
 
 
-def _train(trainer: Trainer, events: Events) -> tuple[int, float]:
-    """All steps. Returns tokens seen in this call, and the mean loss of the last steps."""
+def run_steps(trainer: Trainer, events: Events, speed: Callable[[float], str]) -> tuple[int, float]:
+    """All steps. Returns tokens seen in this call, and the mean loss of the last steps.
+
+    speed: how tokens a second are shown.
+    """
     tokens = 0
     last: list[float] = []
     for record in trainer.steps():
         tokens += record.tokens
         last = [*last[-19:], record.loss]
-        detail = f"loss {record.loss:.3f}  {record.tokens_per_s:,.0f} tokens/s"
+        detail = f"loss {record.loss:.3f}  {speed(record.tokens_per_s)}"
         events.progress("pretrain", record.step, record.total, detail)
     return tokens, float(np.mean(last)) if last else float("nan")
 
 
-def _measure(objective: Pretraining, learner: Learner, held_out: TokenBatches) -> float:
-    """Mean loss on the documents held out, with the masks of seed 0."""
+def measure_held_out(
+    objective: Trainable, learner: Learner, held_out: TokenBatches | Views
+) -> float:
+    """Mean loss on what was held out, with the masks of seed 0."""
     total, count = 0.0, 0
     learner.eval()
     with torch.no_grad():
         for n in range(held_out.batches_per_epoch):
             batch = objective.prepare(held_out.batch(n), np.random.default_rng(n), 1.0)
-            loss = objective.loss(learner.model, learner.heads, batch)  # type: ignore[arg-type]
+            loss = objective.loss(learner.model, learner.heads, batch)
             total += float(loss.value) * loss.count
             count += loss.count
     return total / count if count else float("nan")
