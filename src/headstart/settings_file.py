@@ -108,9 +108,12 @@ def to_yaml(settings: Settings) -> str:
     return redact(text)
 
 
-def settings_digest(settings: Settings) -> str:
-    """SHA-256 of all settings that matter to the numbers: equal digests, equal work."""
-    tree = json.loads(settings.model_dump_json(exclude={"out", "keep", "save_minutes"}))
+def settings_digest(settings: Settings, *, without: frozenset[str] = frozenset()) -> str:
+    """SHA-256 of all settings that matter to the numbers: equal digests, equal work.
+
+    without: further settings that do not matter here.
+    """
+    tree = json.loads(settings.model_dump_json(exclude={"out", "keep", "save_minutes", *without}))
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

@@ -100,6 +100,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "the unfinished run in {folder} was begun with other {what}: it is begun anew",
         "{folder} 中未完成的运行开始时的 {what} 不同：重新开始",
     ),
+    "cells_anew": (
+        "the cells in {folder} were made with other {what}: all are made anew, the old ones are "
+        "kept as {kept}",
+        "{folder} 中的单元格使用的 {what} 不同：全部重新计算，旧结果保存为 {kept}",
+    ),
     "self_training": (
         "self-training: {texts:,} texts without labels, {left_out:,} left out that leak",
         "自训练：{texts:,} 条无标签文本，因泄漏排除 {left_out:,} 条",

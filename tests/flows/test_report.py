@@ -108,6 +108,8 @@ def test_a_stopped_report_goes_on_with_its_finished_cells(tmp_path):
     assert "pretrain" not in notes.stages  # it was finished
     after = (tmp_path / "run" / "cells.jsonl").read_text(encoding="utf-8").splitlines()
     assert after[: len(cells)] == cells
+    with pytest.raises(InputError, match="pretrained with other settings, another corpus or"):
+        report(tmp_path, labels=labels, texts=texts, **{"data.max_length": 40})
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ out. A call that was stopped is taken up by the same call (`unfinished.py`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ from headstart.recipes.building import demand_classes, fresh_model, transfer_set
 from headstart.recipes.evaluating import echo, measured
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
-from headstart.recipes.unfinished import Unfinished, digest_of_model
+from headstart.recipes.unfinished import Unfinished, digest_of_model, digest_of_rows
 from headstart.settings_file import settings_digest, to_yaml
 from headstart.tasks import LabelledTokens, stratified, tokenized, vocabulary_of
 from headstart.train import Outcome, RunFolder, StepRecord, TrainSettings, make_lineage
@@ -85,7 +84,7 @@ def finetune(
     _announce(origin, rows, settings, folder, events)
     decisive = {
         "settings": settings_digest(settings),
-        "labels": digest_of(rows.learn),
+        "labels": digest_of_rows(rows.learn),
         "start": digest_of_model(origin.model),
     }
     left = Unfinished(folder, decisive, events)
@@ -359,17 +358,9 @@ def _write_lineage(
         probe_s=0.0,
         exact=True,
     )
-    data = {"labels": digest_of(rows.learn)}
+    data = {"labels": digest_of_rows(rows.learn)}
     if rows.test is not None:
-        data["test"] = digest_of(rows.test)
+        data["test"] = digest_of_rows(rows.test)
     seeds = {"first": settings.seed, "kept": settings.seed + learnt.best}
     parent = "" if start == "scratch" else start
     folder.write_lineage(make_lineage(outcome, precision, data=data, parent=parent, seeds=seeds))
-
-
-def digest_of(rows: Labelled) -> str:
-    """SHA-256 of texts and labels."""
-    sha = hashlib.sha256(rows.labels.tobytes())
-    for text in rows.texts:
-        sha.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    return sha.hexdigest()

@@ -35,6 +35,12 @@ from headstart.families import build_model, load_model, resolve
 from headstart.recipes.building import demand_classes, on_machine, transfer_settings
 from headstart.recipes.pretraining import default_folder, pretrain
 from headstart.recipes.report_result import ReportResult
+from headstart.recipes.same_cells import (
+    pretraining_digest,
+    refuse_other_pretraining,
+    same_cells,
+)
+from headstart.recipes.unfinished import digest_of_model
 from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
 from headstart.report.cells import Arm, ScoreTable
 from headstart.report.render import write_report
@@ -87,8 +93,18 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     try:
         task = read_task(data, settings, events)
         run = _pretrained(settings, task, folder, events)
-        race = _race(task, settings, folder, begin + settings.budget.amount - spent, events)
-        contestants = enter(task, run.model, settings, events)
+        own = pretrained_start(run.model)
+        cells = same_cells(
+            folder.path,
+            settings,
+            task.train,
+            task.test,
+            model=digest_of_model(own.model),
+            events=events,
+        )
+        deadline = begin + settings.budget.amount - spent
+        race = _race(task, settings, ScoreTable.open(cells), deadline, events)
+        contestants = enter(task, own, settings, events)
         run_arms(contestants, race)
     finally:
         spent += time.monotonic() - begin
@@ -112,7 +128,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
 
 
 def _race(
-    task: Task, settings: ReportSettings, folder: RunFolder, deadline: float, events: Events
+    task: Task, settings: ReportSettings, table: ScoreTable, deadline: float, events: Events
 ) -> Race:
     """What all arms share; says which label counts are left out."""
     counts = settings.counts(len(task.train))
@@ -120,7 +136,7 @@ def _race(
         if count != "all" and count not in map(str, counts):
             events.note(say("too_few_labels", count=count, rows=len(task.train)))
     return Race(
-        table=ScoreTable.open(folder.path / "cells.jsonl"),
+        table=table,
         labels=task.train.labels,
         gold=task.test.labels,
         kind=task.train.kind,
@@ -230,6 +246,7 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
         out=str(folder.path / "pretrained"),
     )
     place, done = RunFolder(folder.path / "pretrained"), folder.path / "pretrained.json"
+    begun_with = pretraining_digest(inner, task.leaks.drop)
     if not (done.exists() and place.model.exists()):
         made = pretrain(
             [Path(path) for path in settings.corpus],
@@ -238,14 +255,20 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
             leaks=task.leaks,
         )
         tokens = TokenStore.open(place.path / "tokens")
-        facts = {"seconds": made.seconds, "documents": len(tokens), "tokens": len(tokens.tokens)}
+        facts = {
+            "seconds": made.seconds,
+            "documents": len(tokens),
+            "tokens": len(tokens.tokens),
+            "begun_with": begun_with,
+        }
         write_atomically(done, json.dumps(facts).encode())
     facts = json.loads(done.read_text("utf-8"))
+    refuse_other_pretraining(place.path, made=facts.get("begun_with", ""), wanted=begun_with)
     return Run(place.model, facts["seconds"], facts["documents"], facts["tokens"])
 
 
-def enter(task: Task, model: Path, settings: ReportSettings, events: Events) -> list[Contestant]:
-    """All arms of the report, their shared features made."""
+def enter(task: Task, own: Start, settings: ReportSettings, events: Events) -> list[Contestant]:
+    """All arms of the report, their shared features made. own: the network that is judged."""
     train, test, kind = task.train, task.test, task.train.kind
     arms: list[Contestant] = [Majority(MAJORITY, len(test), kind)]
     unlabelled = list(train.texts)
@@ -277,7 +300,6 @@ def enter(task: Task, model: Path, settings: ReportSettings, events: Events) -> 
         words[arm.name] = [maps.transform(texts) for texts in sides]
         arms.append(linear(arm, words[arm.name]))
         events.progress("features", number, 4)
-    own = pretrained_start(model)
     frozen = frozen_features(own, sides, settings)
     arms.append(linear(OWN_PROBE, frozen.sides))
     pairs = zip(frozen.sides, words[LSA.name], strict=True)

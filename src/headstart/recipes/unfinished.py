@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from headstart.data.dataset import Labelled
 from headstart.evaluate.transfer import METHODS, Candidate, Choice, TransferSettings
 from headstart.events import Events
 from headstart.train import RunFolder
@@ -36,7 +37,7 @@ class Unfinished:
 
     def __init__(self, run: RunFolder, decisive: Mapping[str, str], events: Events):
         self.folder = run.path / "training"
-        before = self._begun()
+        before = begun_with(self.folder / BEGUN)
         if before == decisive:
             events.note(say("goes_on", folder=run.path))
             return
@@ -47,14 +48,6 @@ class Unfinished:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             write_atomically(self.folder / BEGUN, json.dumps(dict(decisive)).encode())
-
-    def _begun(self) -> dict[str, str]:
-        """With what the run in the folder was begun; nothing if there is none."""
-        try:
-            found = json.loads((self.folder / BEGUN).read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
     def choice(self) -> Choice | None:
         """The choice that an earlier call made; None if there is none that can be read."""
@@ -94,10 +87,27 @@ class Unfinished:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def begun_with(record: Path) -> dict[str, str]:
+    """Digests of what a run was begun with, by what they are of; nothing if there is no record."""
+    try:
+        found = json.loads(record.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
 def digest_of_model(model: nn.Module) -> str:
     """SHA-256 of all weights and their names."""
     sha = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(name.encode())
         sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def digest_of_rows(rows: Labelled) -> str:
+    """SHA-256 of texts and labels."""
+    sha = hashlib.sha256(rows.labels.tobytes())
+    for text in rows.texts:
+        sha.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return sha.hexdigest()

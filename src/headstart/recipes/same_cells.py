@@ -1,0 +1,88 @@
+"""Cells of a report are kept only while what they were made with is the same.
+
+In: a report's folder, and what decides the numbers in it. Out: the same folder, whose table holds
+no cell of another task, model or setting. The budget, the label counts, the seeds and the choice of
+arms may change from call to call: they say which cells are made, not what is in them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from headstart.config import PretrainSettings, ReportSettings
+from headstart.data.dataset import Labelled
+from headstart.data.files import list_files
+from headstart.errors import InputError
+from headstart.events import Events
+from headstart.recipes.unfinished import begun_with, digest_of_rows
+from headstart.settings_file import settings_digest
+from headstart.train.checkpoint import digest_of
+from headstart.train.disk import write_atomically
+from headstart.words import say
+
+CELLS, RECORD, BEFORE = "cells.jsonl", "cells.begun.json", "cells-before.jsonl"
+WHICH_CELLS = frozenset({"budget", "pretrain_share", "labels", "seeds", "seed", "arms", "public"})
+
+
+def same_cells(
+    folder: Path,
+    settings: ReportSettings,
+    train: Labelled,
+    test: Labelled,
+    *,
+    model: str,
+    events: Events,
+) -> Path:
+    """Where the table of cells is; cells that were made with anything else are set aside, said.
+
+    model: a digest of the network that is judged.
+    """
+    table, record = folder / CELLS, folder / RECORD
+    before = begun_with(record)
+    decisive = {
+        "settings": settings_digest(settings, without=WHICH_CELLS),
+        "labels": digest_of_rows(train),
+        "test": digest_of_rows(test),
+        "corpus": corpus_digest(settings.corpus),
+        "model": model,
+        "public": settings.public or before.get("public", ""),
+    }
+    other = [name for name in decisive if before.get(name) not in ("", decisive[name])]
+    if table.exists() and other:
+        table.replace(folder / BEFORE)
+        what = ", ".join(other)
+        events.note(say("cells_anew", folder=folder, what=what, kept=BEFORE))
+    write_atomically(record, json.dumps(decisive).encode())
+    return table
+
+
+def refuse_other_pretraining(folder: Path, *, made: str, wanted: str) -> None:
+    """Raise InputError if the network in this folder was pretrained otherwise.
+
+    made, wanted: each a `pretraining_digest`.
+    """
+    if made != wanted:
+        raise InputError(
+            f"the network in {folder} was pretrained with other settings, another corpus or other "
+            "texts kept out of it: undo the change, or give the report another folder with --out"
+        )
+
+
+def pretraining_digest(settings: PretrainSettings, left_out: frozenset[int]) -> str:
+    """Digest of what decides a report's pretraining, the time for it left out: that may grow.
+
+    left_out: numbers of the corpus documents that must not be learnt.
+    """
+    parts = {
+        "settings": settings_digest(settings, without=frozenset({"budget", "seed"})),
+        "corpus": corpus_digest(settings.data.paths),
+        "left out": sorted(left_out),
+    }
+    return digest_of(parts)
+
+
+def corpus_digest(paths: tuple[str, ...]) -> str:
+    """Digest of the names and sizes of a corpus' files."""
+    files = list_files(paths) if paths else []
+    return digest_of({str(file): file.stat().st_size for file in files})

@@ -1,0 +1,111 @@
+"""A report keeps its finished cells exactly as long as they answer the same question."""
+
+import dataclasses
+import json
+
+import pytest
+
+from headstart.config import DataSettings, PretrainSettings, ReportSettings
+from headstart.data.dataset import load_labelled
+from headstart.errors import InputError
+from headstart.recipes.same_cells import (
+    pretraining_digest,
+    refuse_other_pretraining,
+    same_cells,
+)
+
+
+class Notes:
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(str(text))
+
+
+@pytest.fixture
+def rows(tmp_path):
+    place = tmp_path / "labels.csv"
+    place.write_text("text,label\n" + "".join(f"text {n},{n % 2}\n" for n in range(20)))
+    return load_labelled(place)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    place = tmp_path / "corpus.txt"
+    place.write_text("one\ntwo\n")
+    return place
+
+
+def open_one(folder, rows, corpus, *, model="m", **given):
+    notes = Notes()
+    settings = ReportSettings(corpus=(str(corpus),), **given)
+    place = same_cells(folder, settings, rows, rows, model=model, events=notes)
+    return place, notes.notes
+
+
+def with_cells(folder, rows, corpus, **given):
+    place, notes = open_one(folder, rows, corpus, **given)
+    assert notes == []
+    place.write_text("cells")
+    return place
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"budget": "2h"},
+        {"labels": ["7"]},
+        {"seeds": 9, "seed": 4},
+        {"arms": ["lsa"]},
+        {"pretrain_share": 0.3},
+        {"public": "hf:some/model"},
+        {"out": "elsewhere"},
+    ],
+)
+def test_what_only_says_which_cells_are_made_keeps_them(tmp_path, rows, corpus, changed):
+    place = with_cells(tmp_path, rows, corpus)
+    assert open_one(tmp_path, rows, corpus, **changed) == (place, [])
+    assert place.read_text() == "cells"
+
+
+def test_other_settings_set_the_cells_aside_and_say_so(tmp_path, rows, corpus):
+    place = with_cells(tmp_path, rows, corpus)
+    same, notes = open_one(tmp_path, rows, corpus, transfer={"epochs": 3})
+    assert same == place
+    assert not place.exists()
+    assert (tmp_path / "cells-before.jsonl").read_text() == "cells"
+    assert notes == [
+        f"the cells in {tmp_path} were made with other settings: all are made anew, the old ones "
+        "are kept as cells-before.jsonl"
+    ]
+    assert open_one(tmp_path, rows, corpus, transfer={"epochs": 3})[1] == []
+
+
+def test_other_rows_corpus_models_and_an_unknown_past_are_each_named(tmp_path, rows, corpus):
+    place = with_cells(tmp_path, rows, corpus, public="hf:a/b")
+    other = dataclasses.replace(rows, labels=1 - rows.labels)
+    corpus.write_text("one\ntwo\nthree\n")
+    notes = open_one(tmp_path, other, corpus, model="n", public="hf:c/d")[1]
+    assert f"{notes}".count("made with other labels, test, corpus, model, public:") == 1
+    place.write_text("cells")
+    (tmp_path / "cells.begun.json").unlink()
+    notes = open_one(tmp_path, rows, corpus)[1]
+    assert f"{notes}".count("made with other settings, labels, test, corpus, model, public:") == 1
+
+
+def test_a_network_pretrained_otherwise_is_refused(tmp_path, corpus):
+    def digest(left_out=(), **given):
+        settings = PretrainSettings(data=DataSettings(paths=(str(corpus),)), **given)
+        return pretraining_digest(settings, frozenset(left_out))
+
+    before = digest()
+    assert json.dumps(before) == json.dumps(digest(budget="5 steps", seed=3, out="there"))
+    refuse_other_pretraining(tmp_path, made=before, wanted=digest())
+    for other in (digest(left_out=[1]), digest(objective={"name": "mlm"})):
+        with pytest.raises(InputError) as caught:
+            refuse_other_pretraining(tmp_path, made=before, wanted=other)
+    assert str(caught.value) == (
+        f"the network in {tmp_path} was pretrained with other settings, another corpus or other "
+        "texts kept out of it: undo the change, or give the report another folder with --out"
+    )
