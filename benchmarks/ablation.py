@@ -1,7 +1,7 @@
 """Which way of pretraining gives the best frozen features? Variants at equal time, held-out rows.
 
 Run as: python benchmarks/ablation.py imdb --budget 4m --variant objective.name=bow
-            --variant objective.name=mlm+bow,model.latent_start=false
+            --variant objective.name=mlm+bow,objective.latent_start=false
 
 A variant is settings of `headstart pretrain`. Each is scored by the report's linear head on frozen
 features, on rows of the training file that the head did not see; the test file is never opened.

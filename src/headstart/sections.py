@@ -86,11 +86,6 @@ class ModelSettings(Settings):
     intermediate_size: int | None = setting(
         None, "Width inside the MLP; null: the preset's.", unit="numbers", ge=1
     )
-    latent_start: bool = setting(
-        True,
-        "Whether token vectors start from the corpus' latent semantic analysis.",
-        source="our ablation, LOG.md",
-    )
     dropout: float = setting(
         0.0,
         "Share of activations dropped while pretraining.",
@@ -215,6 +210,11 @@ class ObjectiveSettings(Settings):
     )
     temperature: float = setting(
         0.05, "Divides cosines in spans and contrast.", source="Gao et al. 2021", gt=0, le=10
+    )
+    latent_start: bool = setting(
+        True,
+        "Whether token vectors start from the corpus' latent semantic analysis.",
+        source="our ablation, LOG.md",
     )
 
     def refuse(self, model: ModelSettings) -> None:
@@ -363,6 +363,23 @@ class TransferSettings(Settings):
     rank: int = setting(8, "Rank of the LoRA matrices.", source="Hu et al. 2021", ge=1, le=1024)
     lr: float | None = setting(None, "Peak learning rate; null: the method's.", gt=0, le=1)
     epochs: int = setting(10, "Passes over the labels.", unit="epochs", ge=1, le=10_000)
+    min_steps: int = setting(
+        100,
+        "Least steps of fine-tuning, however few the labels: more passes are made to reach them.",
+        unit="steps",
+        source="Mosbach et al. 2021: few steps are what fails with few labels",
+        ge=1,
+        le=1_000_000,
+    )
+    max_steps: int = setting(
+        20_000,
+        "Most steps of fine-tuning, however many the labels; where it is less than min_steps, it "
+        "holds.",
+        unit="steps",
+        source="cost of a run bounded",
+        ge=1,
+        le=100_000_000,
+    )
     layer_decay: float = setting(
         0.9,
         "Factor on the learning rate for each block further from the head.",

@@ -111,9 +111,12 @@ def to_yaml(settings: Settings) -> str:
 def settings_digest(settings: Settings, *, without: frozenset[str] = frozenset()) -> str:
     """SHA-256 of all settings that matter to the numbers: equal digests, equal work.
 
-    without: further settings that do not matter here.
+    without: dotted names of further settings that do not matter here.
     """
-    tree = json.loads(settings.model_dump_json(exclude={"out", "keep", "save_minutes", *without}))
+    tree = json.loads(settings.model_dump_json())
+    for name in {"out", "keep", "save_minutes", *without}:
+        section, _, last = name.rpartition(".")
+        (tree[section] if section else tree).pop(last, None)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,6 +10,7 @@ import torch
 import transformers
 
 import headstart as hs
+import small_corpus
 from headstart.data.text import encode, load_tokenizer
 from headstart.evaluate.finetune import finetune
 from headstart.evaluate.transfer_settings import TransferSettings
@@ -17,32 +18,16 @@ from headstart.families import load_adapter, load_model, reformer, save_adapter
 from headstart.families.readout import load_readout
 from headstart.nn import add_lora
 from layouts import in_order, padded, ragged
+from small_corpus import WORDS, write_corpus
 from small_tasks import labelled, small_start
 
 transformers.logging.set_verbosity_error()
-SETTINGS = {
-    "model.num_layers": 2,
-    "model.hidden_size": 32,
-    "model.num_heads": 2,
-    "data.vocab_size": 300,
-    "data.max_length": 2048,
-    "data.tokens_per_batch": 4096,
-    "machine.threads": 1,
-    "machine.precision": "fp32",
-}
-TEXT = "the bank card was lost in town and my money is gone please help me 卡 丢 了 请 帮 忙"
-WORDS = TEXT.split()
+SETTINGS = {**small_corpus.SETTINGS, "data.max_length": 2048, "data.tokens_per_batch": 4096}
 
 
 @pytest.fixture
 def corpus(tmp_path):
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    for number in range(6):
-        text = " ".join(rng.choice(WORDS, 3000))
-        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
-    return folder
+    return write_corpus(tmp_path, words=3000)
 
 
 @pytest.mark.parametrize(

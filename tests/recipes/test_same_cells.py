@@ -69,6 +69,13 @@ def test_what_only_says_which_cells_are_made_keeps_them(tmp_path, rows, corpus, 
     assert place.read_text() == "cells"
 
 
+def test_the_same_files_in_another_place_keep_them(tmp_path, rows, corpus):
+    place = with_cells(tmp_path, rows, corpus, test="here/test.csv")
+    (tmp_path / "moved").mkdir()
+    moved = corpus.rename(tmp_path / "moved" / corpus.name)
+    assert open_one(tmp_path, rows, moved, test="there/test.csv") == (place, [])
+
+
 def test_other_settings_set_the_cells_aside_and_say_so(tmp_path, rows, corpus):
     place = with_cells(tmp_path, rows, corpus)
     same, notes = open_one(tmp_path, rows, corpus, transfer={"epochs": 3})

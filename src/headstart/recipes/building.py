@@ -228,6 +228,8 @@ def transfer_settings(
     return HowToTransfer(
         lr=chosen.lr,
         epochs=float(chosen.epochs),
+        min_steps=chosen.min_steps,
+        max_steps=chosen.max_steps,
         tokens_per_batch=chosen.tokens_per_batch,
         weight_decay=chosen.weight_decay,
         warmup=chosen.warmup,

@@ -237,7 +237,7 @@ def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | Non
     model = fresh_model(
         settings.model, vocab_size=size, max_length=length, seed=seed, causal=causal
     )
-    if settings.model.latent_start:
+    if settings.objective.latent_start:
         start_from_corpus(model, prepared.store, prepared.importance, seed=seed)
     return model
 

@@ -23,6 +23,7 @@ from headstart.words import say
 
 CELLS, RECORD, BEFORE = "cells.jsonl", "cells.begun.json", "cells-before.jsonl"
 WHICH_CELLS = frozenset({"budget", "pretrain_share", "labels", "seeds", "seed", "arms", "public"})
+PLACES = frozenset({"data.paths", "corpus", "test", "start"})  # what is in them is compared instead
 
 
 def same_cells(
@@ -41,7 +42,7 @@ def same_cells(
     table, record = folder / CELLS, folder / RECORD
     before = begun_with(record)
     decisive = {
-        "settings": settings_digest(settings, without=WHICH_CELLS),
+        "settings": settings_digest(settings, without=WHICH_CELLS | PLACES),
         "labels": digest_of_rows(train),
         "test": digest_of_rows(test),
         "corpus": corpus_digest(settings.corpus),
@@ -75,7 +76,7 @@ def pretraining_digest(settings: PretrainSettings, left_out: frozenset[int]) -> 
     left_out: numbers of the corpus documents that must not be learnt.
     """
     parts = {
-        "settings": settings_digest(settings, without=frozenset({"budget", "seed"})),
+        "settings": settings_digest(settings, without=frozenset({"budget", "seed", "data.paths"})),
         "corpus": corpus_digest(settings.data.paths),
         "left out": sorted(left_out),
     }
@@ -83,6 +84,6 @@ def pretraining_digest(settings: PretrainSettings, left_out: frozenset[int]) -> 
 
 
 def corpus_digest(paths: tuple[str, ...]) -> str:
-    """Digest of the names and sizes of a corpus' files."""
+    """Digest of the names and sizes of a corpus' files, wherever they are."""
     files = list_files(paths) if paths else []
-    return digest_of({str(file): file.stat().st_size for file in files})
+    return digest_of({"files": sorted([file.name, file.stat().st_size] for file in files)})
