@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.batch import Batch, Layout, Sequences
@@ -148,8 +148,8 @@ def read_out(
 
 
 @contextmanager
-def frozen(model: Model) -> Iterator[None]:
-    """Within it the model only answers: no dropout, no gradients. Afterwards it is as before."""
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Within it a model or head only answers: no dropout, no gradients. Afterwards as before."""
     training = model.training
     if training:
         model.eval()
