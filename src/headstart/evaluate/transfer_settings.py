@@ -12,11 +12,9 @@ from headstart.tasks.classify import HeadForm
 Method = Literal["probe", "lora", "partial", "full"]
 
 METHODS: tuple[Method, ...] = ("probe", "lora", "partial", "full")
-METHOD_LR: dict[Method, float] = {"probe": 1e-2, "lora": 3e-3, "partial": 1e-3, "full": 1e-3}
+METHOD_LR: dict[Method, float] = {"probe": 1e-2, "lora": 3e-4, "partial": 3e-4, "full": 1e-4}
 SMALL_MODEL = 5_000_000  # parameters, up to which the rates above hold
-RATE_POWER = (
-    0.75  # beyond: 3e-4 for 22 M, 1e-4 for 110 M, the rates that such models are tuned with
-)
+RATE_POWER = 0.5  # beyond: 2e-5 for all of 110 M, as Devlin et al. 2019 (A.3) found best
 
 
 @dataclass(frozen=True, kw_only=True)
