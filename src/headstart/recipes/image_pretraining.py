@@ -8,7 +8,7 @@ the checkpoints.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from headstart.events import Events
 from headstart.families import Loaded, Model, load_model, resolve, save_model, vit
 from headstart.families.style import PatchDecoder
 from headstart.nn import Patches
+from headstart.objectives.image_objective import ImagePart, ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.recipes.building import train_settings
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
@@ -37,8 +38,6 @@ HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
 SHOWN_PROBLEMS = 5
 
-ImageObjective = MaskedAutoencoder | SimpleMaskedImage
-
 
 @dataclass(frozen=True)
 class _Prepared:
@@ -47,7 +46,7 @@ class _Prepared:
     images: Images
     model: Model
     frame: PixelFrame
-    objective: ImageObjective
+    objective: ImagePretraining
 
 
 def pretrain_images(
@@ -117,12 +116,21 @@ def image_model(
     return model, PixelFrame(size, patch)
 
 
-def image_objective(settings: PretrainSettings, model: Model, frame: PixelFrame) -> ImageObjective:
+def image_objective(
+    settings: PretrainSettings, model: Model, frame: PixelFrame
+) -> ImagePretraining:
     """The objective that the settings name."""
+    makers: dict[str, Callable[[], ImagePart]] = {
+        "mae": lambda: _autoencoder(settings, model),
+        "simmim": lambda: SimpleMaskedImage(
+            rate=settings.images.mask_rate or 0.6, unit=2 if frame.grid >= 12 else 1
+        ),
+    }
+    return ImagePretraining([makers[name]() for name in settings.objective.name.split("+")], frame)
+
+
+def _autoencoder(settings: PretrainSettings, model: Model) -> MaskedAutoencoder:
     chosen = settings.images
-    if settings.objective.name == "simmim":
-        unit = 2 if frame.grid >= 12 else 1
-        return SimpleMaskedImage(frame, rate=chosen.mask_rate or 0.6, unit=unit)
     width = chosen.decoder_size or max(64, model.config.hidden_size // 2)
     decoder = PatchDecoder(
         hidden_size=width,
@@ -132,7 +140,7 @@ def image_objective(settings: PretrainSettings, model: Model, frame: PixelFrame)
         mask_ratio=chosen.mask_rate or 0.75,
         normalised=True,
     )
-    return MaskedAutoencoder(frame, decoder)
+    return MaskedAutoencoder(decoder)
 
 
 def _read(
