@@ -253,7 +253,7 @@ def refuse_images(model: ModelSettings) -> None:
 
 
 # of families that cannot do the usual one
-OWN_OBJECTIVES = {
+OWN_OBJECTIVES: dict[Family, ObjectiveName] = {
     "gpt": "causal",
     "llama": "causal",
     "t5": "span_corruption",
@@ -272,7 +272,7 @@ def causal_by_default(values: object) -> object:
         return {**values, "model": {**model, "family": IMAGE_FAMILY}}
     if not isinstance(family, str) or not isinstance(objective, dict) or "name" in objective:
         return values
-    name = OWN_OBJECTIVES.get(family)
+    name = OWN_OBJECTIVES.get(family)  # type: ignore[call-overload]
     return values if name is None else {**values, "objective": {**objective, "name": name}}
 
 

@@ -32,6 +32,7 @@ ObjectiveName = Literal[
     "span_corruption",
     "mae",
     "simmim",
+    "beit",
 ]
 Arrangement = Literal["encoder", "decoder", "encoder-decoder", "image encoder"]
 # What the families can be that are no plain encoders; a Reformer becomes what its objective needs.
@@ -55,6 +56,7 @@ OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
     "span_corruption": frozenset({"encoder-decoder"}),
     "mae": frozenset({"image encoder"}),
     "simmim": frozenset({"image encoder"}),
+    "beit": frozenset({"image encoder"}),
 }
 Method = Literal["auto", "probe", "lora", "partial", "full"]
 ArmName = Literal[
@@ -151,7 +153,7 @@ class ObjectiveSettings(Settings):
         "What is predicted: masked tokens (mlm), words of the rest of the document (bow), whether "
         "a segment follows (nsp), next tokens (causal, hybrid), which spans or dropout views "
         "belong together (spans, contrast), spans that are hidden (span_corruption), patches of an "
-        "image that are hidden (mae, simmim).",
+        "image that are hidden (mae, simmim) or their visual tokens (beit).",
         source="our ablation, LOG.md",
     )
     rate: float = setting(
@@ -221,7 +223,7 @@ class ObjectiveSettings(Settings):
         """Raise ValueError if a model of this arrangement cannot do a part of the objective."""
         for part in self.name.split("+"):
             if not OBJECTIVE_NEEDS[part] & set(model.arrangements):
-                able = [name for name in get_args(ObjectiveName) if _can(model.arrangement, name)]
+                able = objectives_for(model.arrangement)
                 raise ValueError(
                     f"objective.name {self.name}: {part} needs "
                     f"{' or '.join(sorted(OBJECTIVE_NEEDS[part]))} "
@@ -499,8 +501,13 @@ def families_for(part: str) -> list[Family]:
     ]
 
 
-def _can(arrangement: str, objective: str) -> bool:
-    return all(arrangement in OBJECTIVE_NEEDS[part] for part in objective.split("+"))
+def objectives_for(arrangement: str) -> list[ObjectiveName]:
+    """The objectives that a model of this arrangement can do."""
+    return [
+        name
+        for name in get_args(ObjectiveName)
+        if all(arrangement in OBJECTIVE_NEEDS[part] for part in name.split("+"))
+    ]
 
 
 def _divisor(hidden: int, heads: int) -> int:

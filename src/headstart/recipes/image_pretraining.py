@@ -16,6 +16,7 @@ import numpy as np
 
 from headstart.config import PretrainSettings
 from headstart.data.augment import Augmentation
+from headstart.data.code_book import CodeBook
 from headstart.data.image_batches import ImageRows, Views
 from headstart.data.images import Images, load_images, usual_side
 from headstart.data.loader import Chosen, TokenBatches, permutation
@@ -27,7 +28,9 @@ from headstart.families.style import PatchDecoder
 from headstart.nn import Patches
 from headstart.objectives.image_objective import ImagePart, ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
-from headstart.recipes.building import train_settings
+from headstart.objectives.visual_tokens import VisualTokens
+from headstart.recipes.building import refuse_objective, train_settings
+from headstart.recipes.code_book import code_book
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
@@ -46,7 +49,6 @@ class _Prepared:
     images: Images
     model: Model
     frame: PixelFrame
-    objective: ImagePretraining
 
 
 def pretrain_images(
@@ -66,20 +68,32 @@ def pretrain_images(
         raise InputError(f"{data[0]} holds images, but the model of {settings.start} reads text")
     side = usual_side(data, image=settings.images.column)
     model, frame = image_model(settings, start, side=side)
-    objective = image_objective(settings, model, frame)
-    objective.refuse(model)
+    refuse_objective(settings, model)
     images = _read(data, settings, folder.path / "images", frame, events)
-    prepared = _Prepared(images, model, frame, objective)
+    prepared = _Prepared(images, model, frame)
     source, held_out = _sources(settings, prepared)
-    heads = objective.heads(model, seed=settings.seed, start=None if start is None else start.heads)
     assert images.store is not None, "images of a run lie in its folder"
+    digest, codes = images.store.digest, None
+    if "beit" in settings.objective.name.split("+"):
+        codes, own = code_book(
+            folder.path,
+            source,
+            frame,
+            count=settings.images.codes,
+            seed=settings.seed,
+            data=digest,
+            events=events,
+        )
+        digest += f"+{own}"
+    objective = image_objective(settings, model, frame, codes=codes)
+    heads = objective.heads(model, seed=settings.seed, start=None if start is None else start.heads)
     trainer = Trainer(
         Learner(model, heads),
         objective,
         source,
         train_settings(settings, model),
         folder=folder.path,
-        data_digest=images.store.digest,
+        data_digest=digest,
         note=events.note,
     )
     _announce(settings, prepared, folder, events)
@@ -117,14 +131,22 @@ def image_model(
 
 
 def image_objective(
-    settings: PretrainSettings, model: Model, frame: PixelFrame
+    settings: PretrainSettings, model: Model, frame: PixelFrame, *, codes: CodeBook | None = None
 ) -> ImagePretraining:
-    """The objective that the settings name."""
+    """The objective that the settings name.
+
+    codes: the code book, which beit needs.
+    """
+    rate = settings.images.mask_rate
+
+    def visual_tokens() -> VisualTokens:
+        assert codes is not None, "beit needs a code book"
+        return VisualTokens(codes, rate=rate or 0.4)
+
     makers: dict[str, Callable[[], ImagePart]] = {
         "mae": lambda: _autoencoder(settings, model),
-        "simmim": lambda: SimpleMaskedImage(
-            rate=settings.images.mask_rate or 0.6, unit=2 if frame.grid >= 12 else 1
-        ),
+        "simmim": lambda: SimpleMaskedImage(rate=rate or 0.6, unit=2 if frame.grid >= 12 else 1),
+        "beit": visual_tokens,
     }
     return ImagePretraining([makers[name]() for name in settings.objective.name.split("+")], frame)
 
