@@ -277,5 +277,7 @@ def causal_by_default(values: object) -> object:
 
 
 def _is_of_images(objective: object) -> bool:
-    name = objective.get("name") if isinstance(objective, dict) else None
-    return "image encoder" in OBJECTIVE_NEEDS.get(str(name), ())
+    """Whether a part of it is for images alone."""
+    name = str(objective.get("name")) if isinstance(objective, dict) else ""
+    parts = [OBJECTIVE_NEEDS.get(part, frozenset()) for part in name.split("+")]
+    return frozenset({"image encoder"}) in parts

@@ -60,7 +60,7 @@ def run(photos, out, **given):
     return recipes.pretrain([photos], settings=settings, events=events), events
 
 
-@pytest.mark.parametrize("objective", ["mae", "simmim", "beit"])
+@pytest.mark.parametrize("objective", ["mae", "simmim", "beit", "contrast", "mae+contrast"])
 def test_a_folder_of_images_needs_no_flag_and_gives_a_stock_vit(photos, tmp_path, objective):
     given = {} if objective == "mae" else {"objective.name": objective}
     result, events = run(photos, tmp_path / "run", **given)
@@ -146,7 +146,8 @@ REFUSED = [
     (
         {"objective.name": "mlm"},
         "{} holds images, but objective.name mlm predicts text: leave it out, or write "
-        "objective.name: mae or simmim or beit",
+        "objective.name: contrast or mae or simmim or beit or mae+contrast or simmim+contrast or "
+        "beit+contrast",
     ),
     (
         {"probe": "labels.csv"},

@@ -26,6 +26,7 @@ from headstart.events import Events
 from headstart.families import Loaded, Model, load_model, resolve, save_model, vit
 from headstart.families.style import PatchDecoder
 from headstart.nn import Patches
+from headstart.objectives.contrastive import Contrast
 from headstart.objectives.image_objective import ImagePart, ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.objectives.visual_tokens import VisualTokens
@@ -38,6 +39,7 @@ from headstart.train import Learner, RunFolder, Trainer, make_lineage
 from headstart.words import say
 
 HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final loss is measured on
+LEAST_COMPARED = 32  # images held out, but not more than a quarter, where they are compared
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
 SHOWN_PROBLEMS = 5
 
@@ -137,16 +139,19 @@ def image_objective(
 
     codes: the code book, which beit needs.
     """
-    rate = settings.images.mask_rate
+    rate, weight = settings.images.mask_rate, settings.objective.patch_weight
 
     def visual_tokens() -> VisualTokens:
         assert codes is not None, "beit needs a code book"
-        return VisualTokens(codes, rate=rate or 0.4)
+        return VisualTokens(codes, rate=rate or 0.4, weight=weight)
 
     makers: dict[str, Callable[[], ImagePart]] = {
         "mae": lambda: _autoencoder(settings, model),
-        "simmim": lambda: SimpleMaskedImage(rate=rate or 0.6, unit=2 if frame.grid >= 12 else 1),
+        "simmim": lambda: SimpleMaskedImage(
+            rate=rate or 0.6, unit=2 if frame.grid >= 12 else 1, weight=weight
+        ),
         "beit": visual_tokens,
+        "contrast": lambda: Contrast("crops", settings.objective.temperature or 0.2),
     }
     return ImagePretraining([makers[name]() for name in settings.objective.name.split("+")], frame)
 
@@ -162,7 +167,7 @@ def _autoencoder(settings: PretrainSettings, model: Model) -> MaskedAutoencoder:
         mask_ratio=chosen.mask_rate or 0.75,
         normalised=True,
     )
-    return MaskedAutoencoder(decoder)
+    return MaskedAutoencoder(decoder, weight=settings.objective.patch_weight)
 
 
 def _read(
@@ -203,7 +208,9 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
     rows = ImageRows(prepared.images.pixels, tokens=frame.tokens)
     given = "tokens_per_batch" in settings.data.model_fields_set
     size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
-    apart = max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(rows))))
+    compared = "contrast" in settings.objective.name.split("+")
+    least = min(LEAST_COMPARED, len(rows) // 4) if compared else 1
+    apart = max(1, least, min(MOST_HELD_OUT, round(HELD_OUT * len(rows))))
     order = permutation(len(rows), settings.seed, 1)
     learn, held = (
         TokenBatches(Chosen(rows, np.sort(numbers)), tokens_per_batch=size, seed=settings.seed)
@@ -216,8 +223,23 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
         contrast=chosen.jitter,
         saturation=chosen.jitter,
     )
+    pairs = None
+    if compared:
+        pairs = Augmentation(
+            scale=(chosen.contrast_crop, 1.0),
+            mirror=chosen.mirror,
+            brightness=chosen.contrast_jitter,
+            contrast=chosen.contrast_jitter,
+            saturation=chosen.contrast_jitter,
+            hue=chosen.contrast_jitter / 4,
+            coloured=0.8,
+            grey=chosen.contrast_grey,
+        )
     side, seed = frame.image_size, settings.seed
-    return Views(learn, side=side, seed=seed, how=how), Views(held, side=side, seed=seed)
+    return (
+        Views(learn, side=side, seed=seed, how=how, pairs=pairs),
+        Views(held, side=side, seed=seed, pairs=pairs),
+    )
 
 
 def _announce(
@@ -255,8 +277,7 @@ def _save(
         {},
         folder.model,
         pixels=prepared.frame.scale,
-        about=f"Pretrained from {settings.start} by predicting hidden patches "
-        f"({settings.objective.name}).",
+        about=f"Pretrained on images from {settings.start} by {settings.objective.name}.",
     )
     lineage = make_lineage(
         trainer.outcome,
