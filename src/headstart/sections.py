@@ -238,7 +238,7 @@ class ObjectiveSettings(Settings):
         """Raise ValueError if a model of this arrangement cannot do a part of the objective."""
         for part in self.name.split("+"):
             if not OBJECTIVE_NEEDS[part] & set(model.arrangements):
-                able = objectives_for(model.arrangement)
+                able = objectives_for(*model.arrangements)
                 raise ValueError(
                     f"objective.name {self.name}: {part} needs "
                     f"{' or '.join(sorted(OBJECTIVE_NEEDS[part]))} "
@@ -516,13 +516,10 @@ def families_for(part: str) -> list[Family]:
     ]
 
 
-def objectives_for(arrangement: str) -> list[ObjectiveName]:
-    """The objectives that a model of this arrangement can do."""
-    return [
-        name
-        for name in get_args(ObjectiveName)
-        if all(arrangement in OBJECTIVE_NEEDS[part] for part in name.split("+"))
-    ]
+def objectives_for(*arrangements: str) -> list[ObjectiveName]:
+    """The objectives that a model of one of these arrangements can do."""
+    able = {part for part, needs in OBJECTIVE_NEEDS.items() if needs & set(arrangements)}
+    return [name for name in get_args(ObjectiveName) if able.issuperset(name.split("+"))]
 
 
 def _divisor(hidden: int, heads: int) -> int:
