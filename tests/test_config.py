@@ -436,9 +436,14 @@ def test_the_settings_know_the_families_and_objectives_that_there_are():
         objectives.HybridLanguage,
         objectives.CausalLanguage,
         objectives.BagOfWords,
-        objectives.Contrast,
+        objectives.SpanCorruption,
+        objectives.MaskedAutoencoder,
+        objectives.SimpleMaskedImage,
+        objectives.VisualTokens,
     ]
     needs = {part.name: part.needs for part in parts}
+    contrast = [objectives.Contrast(kind) for kind in ("dropout", "spans", "crops")]
+    needs["contrast"] = frozenset.union(*(part.needs for part in contrast))
     assert {name: OBJECTIVE_NEEDS[name] for name in needs} == needs
     assert {part for name in get_args(ObjectiveName) for part in name.split("+")} == set(
         OBJECTIVE_NEEDS

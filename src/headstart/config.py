@@ -253,7 +253,7 @@ def refuse_images(model: ModelSettings) -> None:
 
 
 # of families that cannot do the usual one
-OWN_OBJECTIVES = {
+OWN_OBJECTIVES: dict[Family, ObjectiveName] = {
     "gpt": "causal",
     "llama": "causal",
     "t5": "span_corruption",
@@ -272,10 +272,12 @@ def causal_by_default(values: object) -> object:
         return {**values, "model": {**model, "family": IMAGE_FAMILY}}
     if not isinstance(family, str) or not isinstance(objective, dict) or "name" in objective:
         return values
-    name = OWN_OBJECTIVES.get(family)
+    name = OWN_OBJECTIVES.get(family)  # type: ignore[call-overload]
     return values if name is None else {**values, "objective": {**objective, "name": name}}
 
 
 def _is_of_images(objective: object) -> bool:
-    name = objective.get("name") if isinstance(objective, dict) else None
-    return "image encoder" in OBJECTIVE_NEEDS.get(str(name), ())
+    """Whether a part of it is for images alone."""
+    name = str(objective.get("name")) if isinstance(objective, dict) else ""
+    parts = [OBJECTIVE_NEEDS.get(part, frozenset()) for part in name.split("+")]
+    return frozenset({"image encoder"}) in parts

@@ -51,9 +51,9 @@ class ImageSettings(Settings):
     )
     mask_rate: float | None = setting(
         None,
-        "Share of the patches that is hidden; null: 0.75 for mae, 0.6 for simmim.",
+        "Share of the patches that is hidden; null: 0.75 for mae, 0.6 for simmim, 0.4 for beit.",
         unit="share",
-        source="He et al. 2022, figure 5; Xie et al. 2022, table 1",
+        source="He et al. 2022, figure 5; Xie et al. 2022, table 1; Bao et al. 2022, 2.3",
         gt=0,
         lt=1,
     )
@@ -62,6 +62,40 @@ class ImageSettings(Settings):
     )
     decoder_size: int | None = setting(
         None, "Width of mae's decoder; null: half of the model's.", unit="numbers", ge=4
+    )
+
+    contrast_crop: float = setting(
+        0.2,
+        "Least share of an image's area that contrast's views keep.",
+        unit="share",
+        source="Chen et al. 2020: 0.08 at 224 pixels",
+        gt=0,
+        le=1,
+    )
+    contrast_jitter: float = setting(
+        0.4,
+        "Most change of brightness, contrast and saturation in contrast's views; hue turns by a "
+        "quarter of it.",
+        unit="share",
+        source="Chen et al. 2020, appendix B.9: strength 0.5 for small images",
+        ge=0,
+        lt=1,
+    )
+    contrast_grey: float = setting(
+        0.2,
+        "Share of contrast's views without colours.",
+        unit="share",
+        source="Chen et al. 2020, appendix A",
+        ge=0,
+        le=1,
+    )
+    codes: int = setting(
+        512,
+        "Visual tokens that beit tells apart; they are learnt from the images.",
+        unit="codes",
+        source="small data: 8,192 in the paper",
+        ge=2,
+        le=65_536,
     )
 
     @model_validator(mode="after")

@@ -32,6 +32,10 @@ ObjectiveName = Literal[
     "span_corruption",
     "mae",
     "simmim",
+    "beit",
+    "mae+contrast",
+    "simmim+contrast",
+    "beit+contrast",
 ]
 Arrangement = Literal["encoder", "decoder", "encoder-decoder", "image encoder"]
 # What the families can be that are no plain encoders; a Reformer becomes what its objective needs.
@@ -51,10 +55,11 @@ OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
     "causal": frozenset({"decoder"}),
     "bow": frozenset({"encoder", "decoder"}),
     "spans": frozenset({"encoder", "decoder"}),
-    "contrast": frozenset({"encoder", "decoder"}),
+    "contrast": frozenset({"encoder", "decoder", "image encoder"}),
     "span_corruption": frozenset({"encoder-decoder"}),
     "mae": frozenset({"image encoder"}),
     "simmim": frozenset({"image encoder"}),
+    "beit": frozenset({"image encoder"}),
 }
 Method = Literal["auto", "probe", "lora", "partial", "full"]
 ArmName = Literal[
@@ -149,9 +154,10 @@ class ObjectiveSettings(Settings):
     name: ObjectiveName = setting(
         "mlm+bow",
         "What is predicted: masked tokens (mlm), words of the rest of the document (bow), whether "
-        "a segment follows (nsp), next tokens (causal, hybrid), which spans or dropout views "
-        "belong together (spans, contrast), spans that are hidden (span_corruption), patches of an "
-        "image that are hidden (mae, simmim).",
+        "a segment follows (nsp), next tokens (causal, hybrid), which spans, or dropout views of a "
+        "text or crops of an image, belong together (spans, contrast), spans that are hidden "
+        "(span_corruption), patches of an image that are hidden (mae, simmim) or their visual "
+        "tokens (beit).",
         source="our ablation, LOG.md",
     )
     rate: float = setting(
@@ -200,6 +206,13 @@ class ObjectiveSettings(Settings):
     mlm_weight: float = setting(
         1.0, "Weight of masked tokens beside other parts.", source="LOG.md", gt=0, le=1000
     )
+    patch_weight: float = setting(
+        1.0,
+        "Weight of hidden patches (mae, simmim, beit) beside contrast.",
+        source="Huang et al. 2022: both alike",
+        gt=0,
+        le=1000,
+    )
     causal_share: float = setting(
         0.5,
         "Share of hybrid's batches that are causal.",
@@ -208,8 +221,12 @@ class ObjectiveSettings(Settings):
         ge=0,
         le=1,
     )
-    temperature: float = setting(
-        0.05, "Divides cosines in spans and contrast.", source="Gao et al. 2021", gt=0, le=10
+    temperature: float | None = setting(
+        None,
+        "Divides cosines in spans and contrast; null: 0.05 for texts, 0.2 for images.",
+        source="Gao et al. 2021; Chen et al. 2020, table 5",
+        gt=0,
+        le=10,
     )
     latent_start: bool = setting(
         True,
@@ -221,7 +238,7 @@ class ObjectiveSettings(Settings):
         """Raise ValueError if a model of this arrangement cannot do a part of the objective."""
         for part in self.name.split("+"):
             if not OBJECTIVE_NEEDS[part] & set(model.arrangements):
-                able = [name for name in get_args(ObjectiveName) if _can(model.arrangement, name)]
+                able = objectives_for(*model.arrangements)
                 raise ValueError(
                     f"objective.name {self.name}: {part} needs "
                     f"{' or '.join(sorted(OBJECTIVE_NEEDS[part]))} "
@@ -499,8 +516,10 @@ def families_for(part: str) -> list[Family]:
     ]
 
 
-def _can(arrangement: str, objective: str) -> bool:
-    return all(arrangement in OBJECTIVE_NEEDS[part] for part in objective.split("+"))
+def objectives_for(*arrangements: str) -> list[ObjectiveName]:
+    """The objectives that a model of one of these arrangements can do."""
+    able = {part for part, needs in OBJECTIVE_NEEDS.items() if needs & set(arrangements)}
+    return [name for name in get_args(ObjectiveName) if able.issuperset(name.split("+"))]
 
 
 def _divisor(hidden: int, heads: int) -> int:

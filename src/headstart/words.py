@@ -74,6 +74,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "图像：{images:,} 张，缩放为 {size} x {size} 像素"
         "（搁置 {set_aside:,} 张，拒绝 {rejected:,} 张）",
     ),
+    "codes_learnt": (
+        "code book: {codes:,} codes learnt from patches of these images, kept in {path}",
+        "码本：从这些图像的图块学得 {codes:,} 个码，保存在 {path}",
+    ),
     "plan_image_model": (
         "model {family}-{size}: {layers} layers x {hidden}, {parameters:.1f} M parameters, "
         "images of {side} x {side} pixels in patches of {patch} x {patch}",
@@ -139,6 +143,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "stage_read": ("reading", "读取"),
     "stage_tokenize": ("tokenizing", "分词"),
     "stage_calibrate": ("timing steps", "测速"),
+    "stage_codes": ("learning the code book", "学习码本"),
     "stage_decode": ("decoding images", "解码图像"),
     "stage_pretrain": ("pretraining", "预训练"),
     "stage_finetune": ("fine-tuning", "微调"),

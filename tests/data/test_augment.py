@@ -130,3 +130,39 @@ def test_brightness_contrast_and_saturation_change_what_they_say():
     spread = pale.max(1).astype(int) - pale.min(1)
     assert spread.min() < 20
     assert spread.max() > 120
+
+
+def test_the_two_views_of_an_image_differ_and_are_both_pure_functions():
+    pixels = batch(3)
+    numbers = np.arange(3)
+
+    def view(number):
+        return augment(pixels, numbers, side=24, seed=5, epoch=0, how=JITTER, view=number)
+
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert not np.array_equal(view(one), view(other))
+    assert np.array_equal(view(2), view(2))
+
+
+def test_some_views_lose_their_colours_and_some_keep_them_as_they_are():
+    colour = np.full((400, 3, 6, 6), 100, dtype=np.uint8)
+    colour[:, 0] = 180
+    whole = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
+    grey = views(colour, range(400), how=Augmentation(grey=0.25, **whole), side=6)
+    without = (np.ptp(grey.astype(int), axis=1) <= 1).all((1, 2))
+    assert 70 < without.sum() < 130
+    # 0.299 * 180 + 0.701 * 100
+    assert set(grey[without].ravel().tolist()) == {124}
+    rarely = Augmentation(brightness=0.5, hue=0.2, coloured=0.75, **whole)
+    same = (views(colour, range(400), how=rarely, side=6) == colour).all((1, 2, 3))
+    assert 70 < same.sum() < 130
+
+
+def test_hue_turns_red_to_green_by_a_third_of_the_circle_and_keeps_grey():
+    from headstart.data.augment import _turned
+
+    red = np.array([170.0, -85.0, -85.0], dtype=np.float32).reshape(1, 3, 1, 1)
+    assert _turned(red, np.array([1 / 3])).ravel() == pytest.approx([-85, 170, -85], abs=0.05)
+    assert _turned(red, np.array([-1 / 3])).ravel() == pytest.approx([-85, -85, 170], abs=0.05)
+    grey = np.full((1, 3, 1, 1), 40, dtype=np.float32)
+    assert _turned(grey, np.array([0.21])).ravel() == pytest.approx([40, 40, 40], abs=0.01)

@@ -7,7 +7,7 @@ import transformers
 
 from headstart import recipes
 from headstart.config import PretrainSettings
-from headstart.errors import InputError
+from headstart.errors import CheckpointError, InputError
 from headstart.families import load_model
 from headstart.settings_file import make_settings
 from pictures import encoded, photo
@@ -19,6 +19,7 @@ SMALL = {
     "images.size": 16,
     "images.patch": 4,
     "images.decoder_layers": 1,
+    "images.codes": 16,
     "data.tokens_per_batch": 136,
     "machine.threads": 1,
     "machine.precision": "fp32",
@@ -59,7 +60,7 @@ def run(photos, out, **given):
     return recipes.pretrain([photos], settings=settings, events=events), events
 
 
-@pytest.mark.parametrize("objective", ["mae", "simmim"])
+@pytest.mark.parametrize("objective", ["mae", "simmim", "beit", "contrast", "mae+contrast"])
 def test_a_folder_of_images_needs_no_flag_and_gives_a_stock_vit(photos, tmp_path, objective):
     given = {} if objective == "mae" else {"objective.name": objective}
     result, events = run(photos, tmp_path / "run", **given)
@@ -105,6 +106,37 @@ def test_a_run_goes_on_from_another_one_at_another_size(photos, tmp_path):
     assert lineage["parent"] == str(first.folder)
 
 
+def test_a_run_that_goes_on_keeps_its_code_book(photos, tmp_path):
+    given = {"objective.name": "beit", "out": str(tmp_path / "run")}
+    first, events = run(photos, **given)
+    (path,) = first.folder.glob("codes-*.safetensors")
+    assert f"code book: 16 codes learnt from patches of these images, kept in {path}" in (
+        events.notes
+    )
+    again, events = run(photos, **given)
+    assert again.steps == 6
+    assert not any("code book" in note for note in events.notes)
+    # a control: with other codes it would be another run
+    content = bytearray(path.read_bytes())
+    content[-4:] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"was begun differently, .*data"):
+        run(photos, **given)
+    path.write_bytes(content[:-4])
+    with pytest.raises(CheckpointError) as caught:
+        run(photos, **given)
+    assert str(caught.value) == f"{path} places 'centres' outside of the file"
+
+
+def test_too_few_patches_for_the_codes_are_said(photos, tmp_path):
+    with pytest.raises(InputError) as caught:
+        run(photos, tmp_path / "run", **{"objective.name": "beit", "images.codes": 4096})
+    assert str(caught.value) == (
+        "images.codes is 4096, but only 352 different patches were found in the images: write "
+        "images.codes: 44, or give more images"
+    )
+
+
 REFUSED = [
     (
         {"model.family": "bert"},
@@ -114,7 +146,8 @@ REFUSED = [
     (
         {"objective.name": "mlm"},
         "{} holds images, but objective.name mlm predicts text: leave it out, or write "
-        "objective.name: mae or simmim",
+        "objective.name: contrast or mae or simmim or beit or mae+contrast or simmim+contrast or "
+        "beit+contrast",
     ),
     (
         {"probe": "labels.csv"},

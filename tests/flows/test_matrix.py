@@ -155,7 +155,7 @@ def chances(what, source, held_out, *, vocabulary: int) -> dict[str, float]:
     for part in what.parts:
         name = part.name
         if name == "contrast":
-            sizes = [len(batch.targets["contrast.text"]) for batch in unseen]
+            sizes = [len(batch.targets["contrast.of"]) for batch in unseen]
             found[name] = float(np.mean(np.log(np.array(sizes) - 1)))
         elif name == "bow":
             met = np.ones(vocabulary)

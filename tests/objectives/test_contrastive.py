@@ -15,7 +15,7 @@ def test_dropout_views_show_every_sequence_twice_with_the_other_view_as_its_part
 ):
     objective = Pretraining([Contrast()], vocabulary)
     batch = objective.prepare(sequences, np.random.default_rng(0))
-    assert batch.targets["contrast.text"].tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert batch.targets["contrast.of"].tolist() == [0, 1, 2, 3, 4, 5] * 2
     assert len(batch.layout["tokens"].lengths) == 12
 
 

@@ -10,6 +10,7 @@ from headstart.families import vit
 from headstart.families.style import PatchDecoder
 from headstart.nn import Patches
 from headstart.objectives import MaskedLanguage, Pretraining
+from headstart.objectives.image_objective import ImagePretraining
 from headstart.objectives.masked_image import (
     MaskedAutoencoder,
     SimpleMaskedImage,
@@ -37,7 +38,8 @@ def tiny(seed=0):
 
 
 def objective(name):
-    return MaskedAutoencoder(FRAME, SMALL) if name == "mae" else SimpleMaskedImage(FRAME, rate=0.5)
+    part = MaskedAutoencoder(SMALL) if name == "mae" else SimpleMaskedImage(rate=0.5)
+    return ImagePretraining([part], FRAME)
 
 
 def prepared(name, pixels=IMAGES, seed=0):
@@ -154,9 +156,9 @@ def test_an_image_family_cannot_predict_words(vocabulary):
 
 
 def test_images_of_another_size_are_refused():
-    frame = PixelFrame(32, 4)
+    made = ImagePretraining([MaskedAutoencoder()], PixelFrame(32, 4))
     with pytest.raises(ValueError, match="images of 16 x 16 pixels for a model of 32 x 32"):
-        MaskedAutoencoder(frame).prepare(image_sequences(IMAGES), np.random.default_rng(0))
+        made.prepare(image_sequences(IMAGES), np.random.default_rng(0))
 
 
 def drawn(seed, *, noise, count=16):

@@ -1,20 +1,27 @@
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from headstart.data.code_book import CodeBook
 from headstart.errors import InputError
 from headstart.objectives import (
-    OBJECTIVES,
+    IMAGE_OBJECTIVES,
+    TEXT_OBJECTIVES,
     BagOfWords,
     CausalLanguage,
     Contrast,
     HybridLanguage,
+    MaskedAutoencoder,
     MaskedLanguage,
     NextSentence,
     Pretraining,
+    SimpleMaskedImage,
     SpanCorruption,
+    VisualTokens,
 )
+from headstart.sections import OBJECTIVE_NEEDS, ObjectiveName
 
 
 def test_the_listed_names_are_those_of_the_parts(vocabulary):
@@ -28,7 +35,16 @@ def test_the_listed_names_are_those_of_the_parts(vocabulary):
         Contrast(),
         SpanCorruption(replace(vocabulary, sentinels=(9,))),
     )
-    assert tuple(part.name for part in parts) == OBJECTIVES
+    assert tuple(part.name for part in parts) == TEXT_OBJECTIVES
+    codes = CodeBook(np.zeros((2, 48), dtype=np.float32))
+    images = (MaskedAutoencoder(), SimpleMaskedImage(), VisualTokens(codes), Contrast("crops"))
+    assert tuple(part.name for part in images) == IMAGE_OBJECTIVES
+
+
+def test_every_part_of_every_objective_in_the_settings_is_listed():
+    parts = {part for name in get_args(ObjectiveName) for part in name.split("+")}
+    assert parts == {*TEXT_OBJECTIVES, *IMAGE_OBJECTIVES, "spans"}  # spans is a contrast
+    assert parts == set(OBJECTIVE_NEEDS)
 
 
 def test_an_objective_without_parts_is_refused(vocabulary):

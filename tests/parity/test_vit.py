@@ -11,6 +11,7 @@ from headstart.families import bert, load_model, save_model, vit
 from headstart.families.image_heads import MaskedPatchHead
 from headstart.nn import Patches
 from headstart.nn.patches import grid_sinusoids, interpolated
+from headstart.objectives.image_objective import ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from images import FRAME, PATCH, SIDE, image_batch, image_sequences, random_pixels, values
 from parity.compare import assert_close, randomise, save_stock
@@ -224,7 +225,7 @@ class Given:
 
 def mae_loss(loaded, noise):
     head = loaded.heads["mae"]
-    objective = MaskedAutoencoder(FRAME, head.shape)
+    objective = ImagePretraining([MaskedAutoencoder(head.shape)], FRAME)
     batch = objective.prepare(image_sequences(IMAGES), Given(noise))
     heads = objective.heads(loaded.model, start=loaded.heads)
     assert heads["mae"] is head
@@ -280,7 +281,7 @@ def test_a_decoder_without_its_positions_gives_another_loss(tmp_path):
 def test_the_loss_of_simmim_is_that_of_transformers_for_the_same_masks(tmp_path):
     theirs = save_stock(stock("ViTForMaskedImageModeling", encoder_stride=PATCH), tmp_path / "a")
     loaded = load_model(tmp_path / "a")
-    objective = SimpleMaskedImage(FRAME, rate=0.5)
+    objective = ImagePretraining([SimpleMaskedImage(rate=0.5)], FRAME)
     batch = objective.prepare(image_sequences(IMAGES), Given(NOISE))
     ours = objective.loss(loaded.model, objective.heads(loaded.model, start=loaded.heads), batch)
     hidden = torch.from_numpy(np.argsort(np.argsort(NOISE, 1), 1) < GRID**2 / 2)

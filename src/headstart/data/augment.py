@@ -1,4 +1,4 @@
-"""Random views of images: crop, mirror and colour, each a pure function of seed, epoch and sample.
+"""Random views of images: crop, mirror, colour: a pure function of seed, epoch, sample and view.
 
 In: pixels of a batch and the samples' numbers. Out: pixels of another size. The same sample looks
 the same in whatever batch, order or process it is drawn.
@@ -18,7 +18,7 @@ import numpy as np
 
 FINE = 1 << 14  # resampling weights are multiples of 1 / FINE
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_DRAWS = 8  # numbers that one view of one image takes
+_DRAWS = 11  # numbers that one view of one image takes
 _LUMA = tuple(np.float32(share) for share in (0.299, 0.587, 0.114))  # ITU-R BT.601
 
 
@@ -28,8 +28,11 @@ class Augmentation:
 
     scale: share of the area that a crop keeps, least and most; ratio: its width to height.
     mirror: swap left and right in half of the cases.
-    brightness, contrast, saturation: factors are drawn from 1 - x to 1 + x.
-    Source of crops: Szegedy et al. 2015, section 6; He et al. 2022 use them with mirroring alone.
+    brightness, contrast, saturation: factors are drawn from 1 - x to 1 + x. hue: colours are turned
+    by up to this share of the circle, either way. coloured: share of the views to which these four
+    happen; grey: share of the views that lose their colours.
+    Sources: Szegedy et al. 2015, section 6 (crops; He et al. 2022 use them with mirroring alone);
+    Chen et al. 2020, appendix A (colours; their `strength` 0.5 for small images).
     """
 
     scale: tuple[float, float] = (0.2, 1.0)
@@ -38,6 +41,9 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    hue: float = 0.0
+    coloured: float = 1.0
+    grey: float = 0.0
 
 
 def augment(
@@ -48,18 +54,20 @@ def augment(
     seed: int,
     epoch: int,
     how: Augmentation,
+    view: int = 0,
 ) -> np.ndarray:
     """One random view of each image.
 
-    pixels: (S, 3, H, W) uint8; numbers: (S,) the samples' numbers, which with seed and epoch decide
-    everything. Returns (S, 3, side, side) uint8.
+    pixels: (S, 3, H, W) uint8; numbers: (S,) the samples' numbers, which with seed, epoch and view
+    decide everything. view: 0, 1, ... where several of one image are needed.
+    Returns (S, 3, side, side) uint8.
     """
-    draws = keyed_uniform((seed, epoch), numbers, _DRAWS)
+    draws = keyed_uniform((seed, epoch, view) if view else (seed, epoch), numbers, _DRAWS)
     height, width = pixels.shape[2:]
     left, top, wide, high = crop_boxes(draws[:, :4], width=width, height=height, how=how)
     mirrored = (draws[:, 4] < 0.5) & how.mirror
     views = resample(pixels, left, top, wide, high, size=(side, side), mirrored=mirrored)
-    return recolour(views, draws[:, 5:8], how)
+    return recolour(views, draws[:, 5:], how)
 
 
 def keyed_uniform(key: Sequence[int], numbers: np.ndarray, count: int) -> np.ndarray:
@@ -153,18 +161,49 @@ def _rounded(sums: np.ndarray) -> np.ndarray:
 
 
 def recolour(pixels: np.ndarray, draws: np.ndarray, how: Augmentation) -> np.ndarray:
-    """Brightness, contrast and saturation (S, 3 draws) of (S, 3, H, W) uint8 images."""
+    """Brightness, contrast, saturation, hue, and whether these happen and colours go: (S, 6 draws)
+    of (S, 3, H, W) uint8 images.
+    """
     ranges = np.asarray([how.brightness, how.contrast, how.saturation])
-    if not ranges.any():
+    if not (ranges.any() or how.hue or how.grey):
         return pixels
-    factors = (1 + ranges * (2 * draws - 1)).astype(np.float32)[:, :, None, None, None]
-    values = pixels.astype(np.float32) * factors[:, 0]
+    factors = 1 + ranges * (2 * draws[:, :3] - 1)
+    turn = how.hue * (2 * draws[:, 3] - 1)
+    as_it_is = draws[:, 4] >= how.coloured
+    factors[as_it_is], turn[as_it_is] = 1, 0
+    factors[draws[:, 5] < how.grey, 2] = 0
+    factors = factors.astype(np.float32)[:, :, None, None, None]
+    values = pixels.astype(np.float32)
+    values *= factors[:, 0]
     # no product of matrices, and means in fp64: their rounding differs between processors
     red, green, blue = (share * values[:, n : n + 1] for n, share in enumerate(_LUMA))
     luma = red + green + blue  # S 1 H W
     mean = luma.mean(axis=(2, 3), keepdims=True, dtype=np.float64).astype(np.float32)
     values = mean + (values - mean) * factors[:, 1]
     luma = mean + (luma - mean) * factors[:, 1]
-    values = luma + (values - luma) * factors[:, 2]
+    values -= luma
+    values *= factors[:, 2]
+    if how.hue:
+        values = _turned(values, turn)
+    values += luma
     shown: np.ndarray = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return shown
+
+
+def _turned(colours: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Colours (S, 3, H, W) turned about the grey axis by shares of a circle (S,).
+
+    Source: Rodrigues' formula, with sine and cosine as whole multiples of 1 / FINE.
+    """
+    angle = 2 * np.pi * turn
+    cos, sin = (
+        (np.rint(value * FINE) / FINE).astype(np.float32)[:, None, None]
+        for value in (np.cos(angle), np.sin(angle) / 3**0.5)
+    )
+    red, green, blue = colours[:, 0], colours[:, 1], colours[:, 2]
+    grey = (red + green + blue) * (np.float32(1 / 3) * (1 - cos))
+    across = (blue - green, red - blue, green - red)
+    turned = [
+        own * cos + side * sin + grey for own, side in zip((red, green, blue), across, strict=True)
+    ]
+    return np.stack(turned, 1)

@@ -17,7 +17,7 @@ import numpy as np
 from headstart.batch import Sequences
 from headstart.data.augment import Augmentation, augment, resize
 
-PIXELS = "pixels"
+PIXELS, VIEWS = "pixels", "views"
 
 
 class ImageRows:
@@ -60,13 +60,22 @@ class Batches(Protocol):
 class Views:
     """Batches whose images are seen anew in every epoch.
 
-    side: of the images given. how: None only brings them to this size.
-    The view of an image depends on seed, epoch and the image's number (`Sequences.index`), not on
+    side: of the images given. how: None only brings them to this size. pairs: how two more views of
+    each image are made, in the field "views" (S, 2, 3, side, side), where an objective compares.
+    The views of an image depend on seed, epoch and the image's number (`Sequences.index`), not on
     the batch it comes in.
     """
 
-    def __init__(self, batches: Batches, *, side: int, seed: int, how: Augmentation | None = None):
-        self.batches, self.side, self.seed, self.how = batches, side, seed, how
+    def __init__(
+        self,
+        batches: Batches,
+        *,
+        side: int,
+        seed: int,
+        how: Augmentation | None = None,
+        pairs: Augmentation | None = None,
+    ):
+        self.batches, self.side, self.seed, self.how, self.pairs = batches, side, seed, how, pairs
 
     @property
     def batches_per_epoch(self) -> int:
@@ -76,15 +85,18 @@ class Views:
     def batch(self, n: int) -> Sequences:
         """Batch number n, counted from 0 through all epochs."""
         found = self.batches.batch(n)
-        pixels = found.fields[PIXELS]
-        if self.how is None:
-            seen = resize(pixels, (self.side, self.side))
-        else:
-            epoch = n // self.batches_per_epoch
-            seen = augment(
-                pixels, found.index, side=self.side, seed=self.seed, epoch=epoch, how=self.how
-            )
-        return replace(found, fields={**found.fields, PIXELS: seen})
+        pixels, epoch = found.fields[PIXELS], n // self.batches_per_epoch
+
+        def view(number: int, how: Augmentation) -> np.ndarray:
+            numbers, side, seed = found.index, self.side, self.seed
+            return augment(pixels, numbers, side=side, seed=seed, epoch=epoch, how=how, view=number)
+
+        side = self.side
+        seen = resize(pixels, (side, side)) if self.how is None else view(0, self.how)
+        fields = {**found.fields, PIXELS: seen}
+        if self.pairs is not None:
+            fields[VIEWS] = np.stack([view(1, self.pairs), view(2, self.pairs)], 1)
+        return replace(found, fields=fields)
 
 
 def as_sequences(

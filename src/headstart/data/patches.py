@@ -68,8 +68,11 @@ class PixelFrame:
         return {PIXELS: stream}, layout
 
     def patches(self, sequences: Sequences) -> np.ndarray:
-        """(S, P, D) fp32 of the field "pixels". Raises ValueError for images of another size."""
-        pixels = sequences.fields[PIXELS]
+        """Patches (S, P, D) of the field "pixels"; see `cut`."""
+        return self.cut(sequences.fields[PIXELS])
+
+    def cut(self, pixels: np.ndarray) -> np.ndarray:
+        """(S, 3, H, W) uint8 to patches (S, P, D) fp32. Raises ValueError for another size."""
         if pixels.shape[2:] != (self.image_size, self.image_size):
             raise ValueError(
                 f"images of {pixels.shape[2]} x {pixels.shape[3]} pixels for a model of "

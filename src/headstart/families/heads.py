@@ -129,6 +129,26 @@ class SequenceHead(nn.Module):
         return scores
 
 
+class ProjectionHead(nn.Module):
+    """One vector a sequence to a smaller one, in which a contrastive loss compares them.
+
+    It takes what the loss forces the vectors to forget, so that the body need not.
+    Source: Chen et al. 2020, section 4.2.
+    """
+
+    WIDTH = 128
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.up = nn.Linear(config.output_size, config.hidden_size)
+        self.down = nn.Linear(config.hidden_size, self.WIDTH, bias=False)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """vectors: (S, hidden). Returns (S, WIDTH)."""
+        out: Tensor = self.down(F.relu(self.up(vectors)))
+        return out
+
+
 Head = MaskedLanguageHead | CausalLanguageHead | SequenceHead | Pooler | MaskedPatchHead | PixelHead
 
 

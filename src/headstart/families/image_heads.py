@@ -1,4 +1,4 @@
-"""Heads that give pixels back: MAE's decoder and SimMIM's linear map.
+"""Heads for hidden patches: MAE's decoder, SimMIM's map to pixels, BEiT's map to visual tokens.
 
 Legend: T slots of the stream, N hidden patches, D numbers of a patch.
 """
@@ -80,6 +80,23 @@ class PixelHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (N, hidden) of patches. Returns (N, D), channel before row before column."""
+        out: Tensor = self.predict(hidden)
+        return out
+
+
+class CodeHead(nn.Module):
+    """BEiT's head: hidden patches are a learned vector in the input; a linear map scores the codes.
+
+    Source: Bao et al. 2022, section 2.3.
+    """
+
+    def __init__(self, config: TransformerConfig, *, codes: int):
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.predict = nn.Linear(config.hidden_size, codes)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: (N, hidden) of patches. Returns scores (N, codes)."""
         out: Tensor = self.predict(hidden)
         return out
 

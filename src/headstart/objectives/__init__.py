@@ -1,28 +1,38 @@
-"""What to predict from unlabelled data. `OBJECTIVES` lists the names that settings may select."""
+"""What to predict from unlabelled data: parts that settings select by name, alone or joined."""
 
 from headstart.objectives.bag_of_words import BagOfWords
 from headstart.objectives.causal_language import CausalLanguage, HybridLanguage
 from headstart.objectives.contrastive import Contrast
+from headstart.objectives.image_objective import ImagePretraining
+from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.objectives.masked_language import MaskedLanguage
 from headstart.objectives.next_sentence import NextSentence
 from headstart.objectives.objective import Loss, Part, Pretraining, Vocabulary
 from headstart.objectives.span_corruption import SpanCorruption
 from headstart.objectives.table_loss import table_loss
+from headstart.objectives.visual_tokens import VisualTokens
 
-OBJECTIVES = ("mlm", "nsp", "causal", "hybrid", "bow", "contrast", "span_corruption")
+# of texts, and of images; contrast is for both
+TEXT_OBJECTIVES = ("mlm", "nsp", "causal", "hybrid", "bow", "contrast", "span_corruption")
+IMAGE_OBJECTIVES = ("mae", "simmim", "beit", "contrast")
 
 __all__ = [
-    "OBJECTIVES",
+    "IMAGE_OBJECTIVES",
+    "TEXT_OBJECTIVES",
     "BagOfWords",
     "CausalLanguage",
     "Contrast",
     "HybridLanguage",
+    "ImagePretraining",
     "Loss",
+    "MaskedAutoencoder",
     "MaskedLanguage",
     "NextSentence",
     "Part",
     "Pretraining",
+    "SimpleMaskedImage",
     "SpanCorruption",
+    "VisualTokens",
     "Vocabulary",
     "table_loss",
 ]

@@ -9,7 +9,6 @@ Legend: S images, P patches of an image, K of them kept, D numbers of a patch, N
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.batch import Batch, Sequences
-from headstart.data.image_batches import PIXELS
 from headstart.data.patches import PixelFrame, image_layout, lay_out_patches
 from headstart.families.heads import make_head
 from headstart.families.image_heads import MaskedPatchHead, PixelHead
 from headstart.families.model import Model
 from headstart.families.style import PatchDecoder
 from headstart.nn import initialise
-from headstart.objectives.objective import Loss, refuse_arrangement
+from headstart.objectives.image_objective import Shown
+from headstart.objectives.objective import Loss
 
 NEEDS = frozenset({"image encoder"})
 
@@ -38,57 +37,40 @@ class MaskedAutoencoder:
     of each are centred and scaled first. The loss is the mean squared error over hidden patches.
     """
 
-    frame: PixelFrame
     decoder: PatchDecoder = field(default_factory=lambda: PatchDecoder(normalised=True))
+    weight: float = 1.0
     name: str = "mae"
     needs: frozenset[str] = NEEDS
 
-    def refuse(self, model: Model) -> None:
-        """Raise InputError if this model cannot do it."""
-        refuse_arrangement(self.name, self.needs, model)
-
-    def heads(
-        self, model: Model, *, seed: int = 0, start: Mapping[str, nn.Module] | None = None
-    ) -> nn.ModuleDict:
+    def head(self, model: Model, seed: int, known: nn.Module | None = None) -> nn.Module:
         """A fresh decoder, or the one that the checkpoint brings."""
-        self.refuse(model)
-        known = (start or {}).get(self.name)
         if isinstance(known, MaskedPatchHead) and known.shape == self.decoder:
-            return nn.ModuleDict({self.name: known})
+            return known
         head = MaskedPatchHead(model.config, self.decoder)
         initialise(head, generator=torch.Generator().manual_seed(seed))
-        return nn.ModuleDict({self.name: head.to(model.embed.tokens.weight.dtype)})
+        return head.to(model.embed.tokens.weight.dtype)
 
-    def prepare(
-        self, sequences: Sequences, rng: np.random.Generator, progress: float = 0.0
-    ) -> Batch:
-        """The kept patches as the stream, the hidden ones as targets: a pure function."""
-        patches = self.frame.patches(sequences)
+    def show(self, sequences: Sequences, frame: PixelFrame, rng: np.random.Generator) -> Shown:
+        """The kept patches; the hidden ones are the targets."""
+        patches = frame.patches(sequences)
         noise = rng.random(patches.shape[:2])
         kept, hidden = split_patches(noise, rate=self.decoder.mask_ratio)
         stream, layout = lay_out_patches(patches, kept=kept)
         whole = image_layout(np.broadcast_to(np.arange(patches.shape[1]), patches.shape[:2]))
         targets = np.take_along_axis(patches, hidden[:, :, None], 1)
-        targets = pixels_last(targets.reshape(-1, targets.shape[-1]), self.frame.patch_size)
+        targets = pixels_last(targets.reshape(-1, targets.shape[-1]), frame.patch_size)
         if self.decoder.normalised:
             targets = normalised(targets)
         slots = whole.first[:, None] + 1 + torch.from_numpy(hidden)
-        return Batch(
-            {PIXELS: stream},
-            {"tokens": layout, "whole": whole},
-            {
-                f"{self.name}.slots": slots.flatten(),
-                f"{self.name}.pixels": torch.from_numpy(targets),
-            },
-            self.name,
-        )
+        asked = {"slots": slots.flatten(), "pixels": torch.from_numpy(targets)}
+        own = {f"{self.name}.{what}": tensor for what, tensor in asked.items()}
+        return Shown(stream, layout, own, {f"{self.name}.whole": whole})
 
-    def loss(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Loss:
+    def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Mean squared error over the numbers of all hidden patches."""
         slots, pixels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.pixels"]
-        hidden = model.encode(batch)
         layouts = batch.layout
-        found: Tensor = heads[self.name](hidden, layouts["tokens"], layouts["whole"], slots)
+        found: Tensor = head(hidden, layouts["tokens"], layouts[f"{self.name}.whole"], slots)
         return Loss(F.mse_loss(found.float(), pixels), len(slots))
 
 
@@ -100,53 +82,41 @@ class SimpleMaskedImage:
     The loss is the mean absolute error over hidden patches.
     """
 
-    frame: PixelFrame
     rate: float = 0.6
     unit: int = 1
+    weight: float = 1.0
     name: str = "simmim"
     needs: frozenset[str] = NEEDS
 
-    def refuse(self, model: Model) -> None:
-        """Raise InputError if this model cannot do it."""
-        refuse_arrangement(self.name, self.needs, model)
-
-    def heads(
-        self, model: Model, *, seed: int = 0, start: Mapping[str, nn.Module] | None = None
-    ) -> nn.ModuleDict:
+    def head(self, model: Model, seed: int, known: nn.Module | None = None) -> nn.Module:
         """A fresh head, or the one that the checkpoint brings."""
-        self.refuse(model)
-        known = (start or {}).get(self.name)
-        head = known if isinstance(known, PixelHead) else make_head(model, "simmim", seed=seed)
-        return nn.ModuleDict({self.name: head})
+        return known if isinstance(known, PixelHead) else make_head(model, "simmim", seed=seed)
 
-    def prepare(
-        self, sequences: Sequences, rng: np.random.Generator, progress: float = 0.0
-    ) -> Batch:
-        """All patches as the stream, and which of them the model must not see."""
-        patches = self.frame.patches(sequences)
-        stream, layout = lay_out_patches(patches)
-        rows = -(-self.frame.grid // self.unit)
-        noise = rng.random((len(patches), rows * rows))
-        shown = hidden_squares(noise, grid=self.frame.grid, unit=self.unit, rate=self.rate)
-        slots = np.flatnonzero(np.pad(shown, ((0, 0), (1, 0))).ravel())
-        hidden = torch.zeros(len(stream), dtype=torch.bool)
-        hidden[slots] = True
-        targets = {
-            f"{self.name}.slots": torch.from_numpy(slots),
-            f"{self.name}.hidden": hidden,
-            f"{self.name}.pixels": stream[slots],
-        }
-        return Batch({PIXELS: stream}, {"tokens": layout}, targets, self.name)
+    def show(self, sequences: Sequences, frame: PixelFrame, rng: np.random.Generator) -> Shown:
+        """All patches, and which of them the model must not see."""
+        stream, layout = lay_out_patches(frame.patches(sequences))
+        rows = -(-frame.grid // self.unit)
+        noise = rng.random((len(sequences), rows * rows))
+        chosen = hidden_squares(noise, grid=frame.grid, unit=self.unit, rate=self.rate)
+        slots, hidden = hidden_slots(chosen)
+        asked = {"slots": slots, "hidden": hidden, "pixels": stream[slots]}
+        own = {f"{self.name}.{what}": tensor for what, tensor in asked.items()}
+        return Shown(stream, layout, own)
 
-    def loss(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Loss:
+    def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Mean absolute error over the numbers of all hidden patches."""
-        head, layout = heads[self.name], batch.layout["tokens"]
-        assert isinstance(head, PixelHead), "the objective's head"
-        hidden, slots = batch.targets[f"{self.name}.hidden"], batch.targets[f"{self.name}.slots"]
-        x = model.embed(batch.inputs[PIXELS], layout, hidden=hidden, instead=head.mask_token[0, 0])
-        states: Tensor = model.stack(x, layout)
-        found = head(states.index_select(0, slots))
-        return Loss(F.l1_loss(found.float(), batch.targets[f"{self.name}.pixels"]), len(slots))
+        slots, pixels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.pixels"]
+        found = head(hidden.index_select(0, slots))
+        return Loss(F.l1_loss(found.float(), pixels), len(slots))
+
+
+def hidden_slots(chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Slots (N,) of the chosen patches in a stream of whole images, and (T,) which slots they are.
+
+    chosen: (S, P).
+    """
+    hidden = np.pad(chosen, ((0, 0), (1, 0))).ravel()
+    return torch.from_numpy(np.flatnonzero(hidden)), torch.from_numpy(hidden)
 
 
 def split_patches(noise: np.ndarray, *, rate: float) -> tuple[np.ndarray, np.ndarray]:

@@ -175,19 +175,31 @@ class Pretraining:
         return paired, half + 1 + before, (partner == np.arange(count)).astype(np.int64)
 
     def loss(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Loss:
-        """Weighted sum of the parts' losses; the count is of the first part."""
+        """Weighted sum of the parts' losses."""
         hidden = model.encode(batch, causal=True if batch.task == "causal" else None)
         if "decoder_tokens" in batch.inputs:
             hidden = model.decode(batch, hidden)
         losses = [p.loss(model, heads[p.name], hidden, batch) for p in self.parts]
-        if len(losses) == 1:
-            return losses[0]
-        total = sum(
-            (part.weight * loss.value for part, loss in zip(self.parts, losses, strict=True)),
-            start=hidden.new_zeros((), dtype=torch.float32),
-        )
-        named = {p.name: loss.value.detach() for p, loss in zip(self.parts, losses, strict=True)}
-        return Loss(total, max(loss.count for loss in losses), named)
+        return weighted(self.parts, losses)
+
+
+class Weighted(Protocol):
+    """A part's name, and what its loss counts beside others."""
+
+    name: str
+    weight: float
+
+
+def weighted(parts: Sequence[Weighted], losses: Sequence[Loss]) -> Loss:
+    """The sum of the parts' losses by their weights; the count is the largest."""
+    if len(losses) == 1:
+        return losses[0]
+    total = sum(
+        (part.weight * loss.value for part, loss in zip(parts, losses, strict=True)),
+        start=losses[0].value.new_zeros((), dtype=torch.float32),
+    )
+    named = {part.name: loss.value.detach() for part, loss in zip(parts, losses, strict=True)}
+    return Loss(total, max(loss.count for loss in losses), named)
 
 
 def refuse_arrangement(name: str, needs: frozenset[str], model: Model) -> None:

@@ -118,14 +118,15 @@ def make_objective(
         whole_word=chosen.whole_word,
         weight=chosen.mlm_weight,
     )
+    temperature = chosen.temperature or 0.05
     makers: dict[str, Callable[[], Part]] = {
         "mlm": lambda: masked,
         "nsp": NextSentence,
         "causal": CausalLanguage,
         "hybrid": lambda: HybridLanguage(masked, chosen.causal_share),
         "bow": lambda: BagOfWords(weight()),
-        "spans": lambda: Contrast("spans", chosen.temperature),
-        "contrast": lambda: Contrast("dropout", chosen.temperature),
+        "spans": lambda: Contrast("spans", temperature),
+        "contrast": lambda: Contrast("dropout", temperature),
         "span_corruption": lambda: SpanCorruption(
             vocabulary,
             rate=chosen.rate,

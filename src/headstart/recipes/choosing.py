@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.config import IMAGE_FAMILY, PretrainSettings
+from headstart.config import IMAGE_FAMILY, OWN_OBJECTIVES, PretrainSettings
 from headstart.data.image_kind import holds_images
 from headstart.data.leaks import LeakReport
 from headstart.errors import InputError
 from headstart.events import Events
 from headstart.recipes import image_pretraining, pretraining
 from headstart.recipes.results import PretrainResult
+from headstart.sections import objectives_for
 from headstart.words import say
-
-IMAGE_OBJECTIVES = ("mae", "simmim")
 
 
 def pretrain(
@@ -54,11 +53,12 @@ def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSett
                 f"out, or write model.family: {IMAGE_FAMILY}"
             )
         model = model.model_copy(update={"family": IMAGE_FAMILY})
-    if objective.name not in IMAGE_OBJECTIVES:
+    able = objectives_for("image encoder")
+    if objective.name not in able:
         if "name" in objective.model_fields_set:
             raise InputError(
                 f"{data[0]} holds images, but objective.name {objective.name} predicts text: leave "
-                f"it out, or write objective.name: {' or '.join(IMAGE_OBJECTIVES)}"
+                f"it out, or write objective.name: {' or '.join(able)}"
             )
-        objective = objective.model_copy(update={"name": IMAGE_OBJECTIVES[0]})
+        objective = objective.model_copy(update={"name": OWN_OBJECTIVES[IMAGE_FAMILY]})
     return settings.model_copy(update={"model": model, "objective": objective})

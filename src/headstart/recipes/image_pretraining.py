@@ -8,7 +8,7 @@ the checkpoints.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from headstart.config import PretrainSettings
 from headstart.data.augment import Augmentation
+from headstart.data.code_book import CodeBook
 from headstart.data.image_batches import ImageRows, Views
 from headstart.data.images import Images, load_images, usual_side
 from headstart.data.loader import Chosen, TokenBatches, permutation
@@ -25,8 +26,12 @@ from headstart.events import Events
 from headstart.families import Loaded, Model, load_model, resolve, save_model, vit
 from headstart.families.style import PatchDecoder
 from headstart.nn import Patches
+from headstart.objectives.contrastive import Contrast
+from headstart.objectives.image_objective import ImagePart, ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
-from headstart.recipes.building import train_settings
+from headstart.objectives.visual_tokens import VisualTokens
+from headstart.recipes.building import refuse_objective, train_settings
+from headstart.recipes.code_book import code_book
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
@@ -34,10 +39,9 @@ from headstart.train import Learner, RunFolder, Trainer, make_lineage
 from headstart.words import say
 
 HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final loss is measured on
+LEAST_COMPARED = 32  # images held out, but not more than a quarter, where they are compared
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
 SHOWN_PROBLEMS = 5
-
-ImageObjective = MaskedAutoencoder | SimpleMaskedImage
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,6 @@ class _Prepared:
     images: Images
     model: Model
     frame: PixelFrame
-    objective: ImageObjective
 
 
 def pretrain_images(
@@ -67,20 +70,32 @@ def pretrain_images(
         raise InputError(f"{data[0]} holds images, but the model of {settings.start} reads text")
     side = usual_side(data, image=settings.images.column)
     model, frame = image_model(settings, start, side=side)
-    objective = image_objective(settings, model, frame)
-    objective.refuse(model)
+    refuse_objective(settings, model)
     images = _read(data, settings, folder.path / "images", frame, events)
-    prepared = _Prepared(images, model, frame, objective)
+    prepared = _Prepared(images, model, frame)
     source, held_out = _sources(settings, prepared)
-    heads = objective.heads(model, seed=settings.seed, start=None if start is None else start.heads)
     assert images.store is not None, "images of a run lie in its folder"
+    digest, codes = images.store.digest, None
+    if "beit" in settings.objective.name.split("+"):
+        codes, own = code_book(
+            folder.path,
+            source,
+            frame,
+            count=settings.images.codes,
+            seed=settings.seed,
+            data=digest,
+            events=events,
+        )
+        digest += f"+{own}"
+    objective = image_objective(settings, model, frame, codes=codes)
+    heads = objective.heads(model, seed=settings.seed, start=None if start is None else start.heads)
     trainer = Trainer(
         Learner(model, heads),
         objective,
         source,
         train_settings(settings, model),
         folder=folder.path,
-        data_digest=images.store.digest,
+        data_digest=digest,
         note=events.note,
     )
     _announce(settings, prepared, folder, events)
@@ -117,12 +132,32 @@ def image_model(
     return model, PixelFrame(size, patch)
 
 
-def image_objective(settings: PretrainSettings, model: Model, frame: PixelFrame) -> ImageObjective:
-    """The objective that the settings name."""
+def image_objective(
+    settings: PretrainSettings, model: Model, frame: PixelFrame, *, codes: CodeBook | None = None
+) -> ImagePretraining:
+    """The objective that the settings name.
+
+    codes: the code book, which beit needs.
+    """
+    rate, weight = settings.images.mask_rate, settings.objective.patch_weight
+
+    def visual_tokens() -> VisualTokens:
+        assert codes is not None, "beit needs a code book"
+        return VisualTokens(codes, rate=rate or 0.4, weight=weight)
+
+    makers: dict[str, Callable[[], ImagePart]] = {
+        "mae": lambda: _autoencoder(settings, model),
+        "simmim": lambda: SimpleMaskedImage(
+            rate=rate or 0.6, unit=2 if frame.grid >= 12 else 1, weight=weight
+        ),
+        "beit": visual_tokens,
+        "contrast": lambda: Contrast("crops", settings.objective.temperature or 0.2),
+    }
+    return ImagePretraining([makers[name]() for name in settings.objective.name.split("+")], frame)
+
+
+def _autoencoder(settings: PretrainSettings, model: Model) -> MaskedAutoencoder:
     chosen = settings.images
-    if settings.objective.name == "simmim":
-        unit = 2 if frame.grid >= 12 else 1
-        return SimpleMaskedImage(frame, rate=chosen.mask_rate or 0.6, unit=unit)
     width = chosen.decoder_size or max(64, model.config.hidden_size // 2)
     decoder = PatchDecoder(
         hidden_size=width,
@@ -132,7 +167,7 @@ def image_objective(settings: PretrainSettings, model: Model, frame: PixelFrame)
         mask_ratio=chosen.mask_rate or 0.75,
         normalised=True,
     )
-    return MaskedAutoencoder(frame, decoder)
+    return MaskedAutoencoder(decoder, weight=settings.objective.patch_weight)
 
 
 def _read(
@@ -173,7 +208,9 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
     rows = ImageRows(prepared.images.pixels, tokens=frame.tokens)
     given = "tokens_per_batch" in settings.data.model_fields_set
     size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
-    apart = max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(rows))))
+    compared = "contrast" in settings.objective.name.split("+")
+    least = min(LEAST_COMPARED, len(rows) // 4) if compared else 1
+    apart = max(1, least, min(MOST_HELD_OUT, round(HELD_OUT * len(rows))))
     order = permutation(len(rows), settings.seed, 1)
     learn, held = (
         TokenBatches(Chosen(rows, np.sort(numbers)), tokens_per_batch=size, seed=settings.seed)
@@ -186,8 +223,23 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
         contrast=chosen.jitter,
         saturation=chosen.jitter,
     )
+    pairs = None
+    if compared:
+        pairs = Augmentation(
+            scale=(chosen.contrast_crop, 1.0),
+            mirror=chosen.mirror,
+            brightness=chosen.contrast_jitter,
+            contrast=chosen.contrast_jitter,
+            saturation=chosen.contrast_jitter,
+            hue=chosen.contrast_jitter / 4,
+            coloured=0.8,
+            grey=chosen.contrast_grey,
+        )
     side, seed = frame.image_size, settings.seed
-    return Views(learn, side=side, seed=seed, how=how), Views(held, side=side, seed=seed)
+    return (
+        Views(learn, side=side, seed=seed, how=how, pairs=pairs),
+        Views(held, side=side, seed=seed, pairs=pairs),
+    )
 
 
 def _announce(
@@ -225,8 +277,7 @@ def _save(
         {},
         folder.model,
         pixels=prepared.frame.scale,
-        about=f"Pretrained from {settings.start} by predicting hidden patches "
-        f"({settings.objective.name}).",
+        about=f"Pretrained on images from {settings.start} by {settings.objective.name}.",
     )
     lineage = make_lineage(
         trainer.outcome,
