@@ -17,11 +17,14 @@ from torch.nn import functional as F
 from headstart.batch import Batch, Layout
 from headstart.families.image_heads import MaskedPatchHead, PixelHead
 from headstart.families.model import Model
+from headstart.families.pair_head import PairHead
 from headstart.families.style import HeadStyle, Pooling
 from headstart.nn import Norm, TransformerConfig, initialise
 from headstart.nn.mlp import ACTIVATIONS
 
-HeadKind = Literal["masked", "next_sentence", "sequence", "causal", "pooler", "mae", "simmim"]
+HeadKind = Literal[
+    "masked", "next_sentence", "sequence", "causal", "pooler", "mae", "simmim", "pair"
+]
 
 
 class LanguageHead(nn.Module):
@@ -129,7 +132,15 @@ class SequenceHead(nn.Module):
         return scores
 
 
-Head = MaskedLanguageHead | CausalLanguageHead | SequenceHead | Pooler | MaskedPatchHead | PixelHead
+Head = (
+    MaskedLanguageHead
+    | CausalLanguageHead
+    | SequenceHead
+    | Pooler
+    | MaskedPatchHead
+    | PixelHead
+    | PairHead
+)
 
 
 def make_head(
@@ -144,7 +155,7 @@ def make_head(
 
     kind: "masked" (scores over the vocabulary of masked tokens), "causal" (of the next token),
         "next_sentence" and "sequence" (scores of a whole sequence), "pooler" (its vector), "mae"
-        and "simmim" (pixels of hidden patches).
+        and "simmim" (pixels of hidden patches), "pair" (vectors of texts and images).
     outputs: scores of a "sequence" head; "next_sentence" always has 2.
     start: heads of the checkpoint the model came from; a pooler among them, which learned in
         pretraining, is copied into the new head.
@@ -173,6 +184,8 @@ def plain_head(
         return MaskedPatchHead(config, style.patch_decoder)
     if kind == "simmim":
         return PixelHead(config)
+    if kind == "pair":
+        return PairHead(config)
     return SequenceHead(config, style, outputs=2 if kind == "next_sentence" else outputs)
 
 
