@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from headstart.budget import Budget, parse_budget
-from headstart.image_sections import ImageSettings
+from headstart.image_sections import ImageSettings, PairSettings
 from headstart.sections import (
     OBJECTIVE_NEEDS,
     ArmName,
@@ -29,6 +29,7 @@ from headstart.sections import (
     TextSettings,
     TokenizerKind,
     TransferSettings,
+    families_for,
 )
 from headstart.settings import Settings, refuse_overlap, setting
 
@@ -45,6 +46,7 @@ __all__ = [
     "ObjectiveName",
     "ObjectiveSettings",
     "OptimizerSettings",
+    "PairSettings",
     "PretrainSettings",
     "ReportSettings",
     "ScheduleSettings",
@@ -64,6 +66,7 @@ def _read_budget(value: object) -> Budget:
 
 
 IMAGE_FAMILY: Family = "vit"
+PAIR_FAMILY: Family = "clip"
 BudgetField = Annotated[Budget, BeforeValidator(_read_budget), PlainSerializer(str)]
 
 
@@ -89,6 +92,9 @@ class PretrainSettings(Settings):
     )
     images: ImageSettings = Field(
         default_factory=ImageSettings, description="How images are read, where data are images."
+    )
+    pairs: PairSettings = Field(
+        default_factory=PairSettings, description="How images and captions are brought together."
     )
     budget: BudgetField = Field(
         Budget(1800, "seconds"),
@@ -245,9 +251,9 @@ class ReportSettings(Settings):
 
 def refuse_images(model: ModelSettings) -> None:
     """Raise ValueError for a family of images where only text is read."""
-    if model.family == IMAGE_FAMILY:
+    if model.family in (IMAGE_FAMILY, PAIR_FAMILY):
         raise ValueError(
-            f"model.family {IMAGE_FAMILY} reads images, which only pretrain takes so far: choose "
+            f"model.family {model.family} reads images, which only pretrain takes so far: choose "
             "another family"
         )
 
@@ -259,6 +265,7 @@ OWN_OBJECTIVES = {
     "t5": "span_corruption",
     "marian": "span_corruption",
     IMAGE_FAMILY: "mae",
+    PAIR_FAMILY: "image_text",
 }
 
 
@@ -268,14 +275,17 @@ def causal_by_default(values: object) -> object:
         return values
     model, objective = values.get("model", {}), values.get("objective", {})
     family = model.get("family") if isinstance(model, dict) else None
-    if family is None and isinstance(model, dict) and _is_of_images(objective):
-        return {**values, "model": {**model, "family": IMAGE_FAMILY}}
+    implied = _image_family(objective)
+    if family is None and isinstance(model, dict) and implied is not None:
+        return {**values, "model": {**model, "family": implied}}
     if not isinstance(family, str) or not isinstance(objective, dict) or "name" in objective:
         return values
     name = OWN_OBJECTIVES.get(family)
     return values if name is None else {**values, "objective": {**objective, "name": name}}
 
 
-def _is_of_images(objective: object) -> bool:
+def _image_family(objective: object) -> Family | None:
+    """The family of an objective that only one family of images can do."""
     name = objective.get("name") if isinstance(objective, dict) else None
-    return "image encoder" in OBJECTIVE_NEEDS.get(str(name), ())
+    able: list[Family] = families_for(str(name)) if str(name) in OBJECTIVE_NEEDS else []
+    return able[0] if able in ([IMAGE_FAMILY], [PAIR_FAMILY]) else None

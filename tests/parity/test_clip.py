@@ -218,7 +218,10 @@ def test_a_slip_in_the_reading_shows_in_the_scores(tmp_path, slip):
 @torch.no_grad()
 def test_one_tower_with_its_projection_is_read(tmp_path):
     whole = stock()
-    for name, config in (("Text", whole.config.text_config), ("Vision", whole.config.vision_config)):
+    for name, config in (
+        ("Text", whole.config.text_config),
+        ("Vision", whole.config.vision_config),
+    ):
         config.projection_dim = SHARED
         theirs = getattr(transformers, f"CLIP{name}ModelWithProjection")(config)
         save_stock(theirs, tmp_path / name)
@@ -262,15 +265,12 @@ def test_what_the_family_cannot_do_is_refused(tmp_path, tower, change, key):
     assert str(caught.value).startswith(start)
 
 
-def test_dropout_which_a_clip_folder_cannot_say_is_refused(tmp_path):
+def test_dropout_of_training_is_kept_in_the_folder(tmp_path):
+    patches = Patches(image_size=8, patch_size=4)
     model = clip.build(
-        num_layers=1,
-        hidden_size=16,
-        num_heads=1,
-        vocab_size=9,
-        dropout=0.1,
-        patches=Patches(image_size=8, patch_size=4),
+        num_layers=1, hidden_size=16, num_heads=1, vocab_size=9, dropout=0.1, patches=patches
     )
-    with pytest.raises(InputError) as caught:
-        save_model(model, {"pair": make_head(model, "pair")}, tmp_path / "x")
-    assert "dropout is 0.1, the folder can only say 0.0" in str(caught.value)
+    save_model(model, {"pair": make_head(model, "pair")}, tmp_path)
+    opened("CLIPModel", tmp_path)
+    again = load_model(tmp_path).model.config
+    assert (again.dropout, again.images.dropout) == (0.1, 0.1)

@@ -97,6 +97,7 @@ def _text_config(hf: Fields, shared: int) -> TransformerConfig:
         position="learned",
         causal=True,
         activation=_activation(hf),
+        dropout=hf.number("dropout", 0.0, low=0, high=1),
         attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
         shared_size=shared,
     )
@@ -121,6 +122,7 @@ def _image_config(hf: Fields, shared: int) -> TransformerConfig:
         embedding_norm=True,
         patches=patches,
         activation=_activation(hf),
+        dropout=hf.number("dropout", 0.0, low=0, high=1),
         attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
         shared_size=shared,
     )
@@ -167,7 +169,7 @@ def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
 
 
 def _sizes(config: TransformerConfig) -> dict[str, Json]:
-    """What both towers' configs say."""
+    """What both towers' configs say; stock CLIP knows no dropout but that of attention."""
     return {
         "projection_dim": config.shared_size,
         "hidden_size": config.hidden_size,
@@ -176,6 +178,7 @@ def _sizes(config: TransformerConfig) -> dict[str, Json]:
         "intermediate_size": config.intermediate_size,
         "layer_norm_eps": config.norm_eps,
         "hidden_act": activation_to_hf(config.activation),
+        "dropout": config.dropout,
         "attention_dropout": config.attention_dropout,
     }
 
