@@ -52,7 +52,7 @@ class Family:
     title: str
     paper: str
     model_types: tuple[str, ...]
-    special_tokens: Literal["bert", "roberta", "gpt", "t5"]
+    special_tokens: Literal["bert", "roberta", "gpt", "t5", "clip"]
     template: TransformerConfig
     style: HeadStyle
     widening: float = 4.0

@@ -7,7 +7,7 @@ a head in a dict of heads is its kind, and files are written and read under thes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -174,19 +174,17 @@ def plain_head(
     config: TransformerConfig, style: HeadStyle, kind: HeadKind, *, outputs: int = 2
 ) -> Head:
     """A head whose weights are still to be filled in, from a file or by `initialise`."""
-    if kind == "masked":
-        return MaskedLanguageHead(config, style)
-    if kind == "causal":
-        return CausalLanguageHead(config, style)
-    if kind == "pooler":
-        return Pooler(config, style)
-    if kind == "mae":
-        return MaskedPatchHead(config, style.patch_decoder)
-    if kind == "simmim":
-        return PixelHead(config)
-    if kind == "pair":
-        return PairHead(config)
-    return SequenceHead(config, style, outputs=2 if kind == "next_sentence" else outputs)
+    makers: dict[HeadKind, Callable[[], Head]] = {
+        "masked": lambda: MaskedLanguageHead(config, style),
+        "causal": lambda: CausalLanguageHead(config, style),
+        "pooler": lambda: Pooler(config, style),
+        "mae": lambda: MaskedPatchHead(config, style.patch_decoder),
+        "simmim": lambda: PixelHead(config),
+        "pair": lambda: PairHead(config),
+        "next_sentence": lambda: SequenceHead(config, style, outputs=2),
+        "sequence": lambda: SequenceHead(config, style, outputs=outputs),
+    }
+    return makers[kind]()
 
 
 def find_pooler(heads: Mapping[str, nn.Module]) -> Pooler | None:

@@ -129,7 +129,12 @@ class Model(nn.Module):
 def build_model(
     config: TransformerConfig, *, family: str, style: HeadStyle | None = None, seed: int = 0
 ) -> Model:
-    """A model with fresh weights; the same seed gives the same weights."""
+    """A model with fresh weights; the same seed gives the same weights.
+
+    Two towers begin from more noise: where all vectors begin alike, pairs are hardly told apart.
+    Source: Radford et al. 2021, their released code.
+    """
     model = Model(config, family=family, style=style or HeadStyle())
-    initialise(model, generator=torch.Generator().manual_seed(seed))
+    std = 0.02 if config.images is None else config.hidden_size**-0.5
+    initialise(model, std=std, generator=torch.Generator().manual_seed(seed))
     return model

@@ -2,8 +2,8 @@
 
 A `Rule` says which tensors of the file make one of our tensors. It knows three operations, stacking
 along the first axis (three projections to one), transposing (GPT-2 stores input x output) and
-dropping or adding first axes of length 1 (Marian's bias, CLIP's class token). Each has an inverse, so saving needs no second
-table.
+dropping or adding first axes of length 1 (Marian's bias, CLIP's class token). Each has an inverse,
+so saving needs no second table.
 
 Legend: "theirs" are names in the file without the body's prefix ("bert."); "ours" are names in a
 state dict.
