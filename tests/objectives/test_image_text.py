@@ -245,7 +245,7 @@ def test_sixteen_pairs_are_learnt_and_vectors_find_each_other():
     texts = Sequences(words, np.full(16, 2), np.arange(16), pictures)
     batch = objective.prepare(texts, np.random.default_rng(0))
     optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=3e-3)
-    for _ in range(120):
+    for _ in range(250):
         optimizer.zero_grad()
         loss = objective.loss(model, heads, batch)
         loss.value.backward()

@@ -1,8 +1,8 @@
 """Batches of images, each with one of its captions: a pure function of (seed, n), as images are.
 
 In: batches of images and their captions as ids. Out: `Sequences` whose tokens are captions and
-whose field "pixels" holds the images; the field "text" is the number of the caption's wording, so that
-two images with the same words are known to be alike.
+whose field "pixels" holds the images; the field "text" is the number of the caption's wording, so
+that two images with the same words are known to be alike.
 
 Legend: N images, S images of a batch, C captions of all images.
 """
