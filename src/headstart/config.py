@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from headstart.budget import Budget, parse_budget
-from headstart.image_sections import ImageSettings
+from headstart.image_sections import ImageSettings, PairSettings
 from headstart.sections import (
     OBJECTIVE_NEEDS,
     ArmName,
@@ -29,6 +29,7 @@ from headstart.sections import (
     TextSettings,
     TokenizerKind,
     TransferSettings,
+    families_for,
 )
 from headstart.settings import Settings, refuse_overlap, setting
 
@@ -45,6 +46,7 @@ __all__ = [
     "ObjectiveName",
     "ObjectiveSettings",
     "OptimizerSettings",
+    "PairSettings",
     "PretrainSettings",
     "ReportSettings",
     "ScheduleSettings",
@@ -64,6 +66,7 @@ def _read_budget(value: object) -> Budget:
 
 
 IMAGE_FAMILY: Family = "vit"
+PAIR_FAMILY: Family = "clip"
 BudgetField = Annotated[Budget, BeforeValidator(_read_budget), PlainSerializer(str)]
 
 
@@ -89,6 +92,9 @@ class PretrainSettings(Settings):
     )
     images: ImageSettings = Field(
         default_factory=ImageSettings, description="How images are read, where data are images."
+    )
+    pairs: PairSettings = Field(
+        default_factory=PairSettings, description="How images and captions are brought together."
     )
     budget: BudgetField = Field(
         Budget(1800, "seconds"),
@@ -245,9 +251,9 @@ class ReportSettings(Settings):
 
 def refuse_images(model: ModelSettings) -> None:
     """Raise ValueError for a family of images where only text is read."""
-    if model.family == IMAGE_FAMILY:
+    if model.family in (IMAGE_FAMILY, PAIR_FAMILY):
         raise ValueError(
-            f"model.family {IMAGE_FAMILY} reads images, which only pretrain takes so far: choose "
+            f"model.family {model.family} reads images, which only pretrain takes so far: choose "
             "another family"
         )
 
@@ -259,6 +265,7 @@ OWN_OBJECTIVES: dict[Family, ObjectiveName] = {
     "t5": "span_corruption",
     "marian": "span_corruption",
     IMAGE_FAMILY: "mae",
+    PAIR_FAMILY: "image_text",
 }
 
 
@@ -268,16 +275,20 @@ def causal_by_default(values: object) -> object:
         return values
     model, objective = values.get("model", {}), values.get("objective", {})
     family = model.get("family") if isinstance(model, dict) else None
-    if family is None and isinstance(model, dict) and _is_of_images(objective):
-        return {**values, "model": {**model, "family": IMAGE_FAMILY}}
+    implied = _image_family(objective)
+    if family is None and isinstance(model, dict) and implied is not None:
+        return {**values, "model": {**model, "family": implied}}
     if not isinstance(family, str) or not isinstance(objective, dict) or "name" in objective:
         return values
     name = OWN_OBJECTIVES.get(family)  # type: ignore[call-overload]
     return values if name is None else {**values, "objective": {**objective, "name": name}}
 
 
-def _is_of_images(objective: object) -> bool:
-    """Whether a part of it is for images alone."""
+def _image_family(objective: object) -> Family | None:
+    """The family of an objective, a part of which only one family of images can do."""
     name = str(objective.get("name")) if isinstance(objective, dict) else ""
-    parts = [OBJECTIVE_NEEDS.get(part, frozenset()) for part in name.split("+")]
-    return frozenset({"image encoder"}) in parts
+    parts = [part for part in name.split("+") if part in OBJECTIVE_NEEDS]
+    for family in (IMAGE_FAMILY, PAIR_FAMILY):
+        if any(families_for(part) == [family] for part in parts):
+            return family
+    return None

@@ -1,8 +1,8 @@
-"""The section of settings that belongs to images; text knows nothing of it."""
+"""The sections of settings that belong to images; text knows nothing of them."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -117,3 +117,44 @@ class ImageSettings(Settings):
         if self.size is None:
             size = -(-size // patch) * patch
         return size, patch
+
+
+class PairSettings(Settings):
+    """How images and their captions are brought together."""
+
+    caption: str | None = setting(
+        None, "Column of a table that holds captions; null: by its name (caption, title, ...)."
+    )
+    loss: Literal["softmax", "sigmoid"] = setting(
+        "softmax",
+        "Whether each image chooses among the captions of its batch and the reverse (softmax), or "
+        "each pair is judged on its own (sigmoid).",
+        source="Radford et al. 2021; Zhai et al. 2023",
+    )
+    batch: int = setting(
+        256, "Images with a caption each in one step.", unit="pairs", ge=2, le=1_048_576
+    )
+    chunk: int | None = setting(
+        None,
+        "Pairs whose activations are held at once; the gradient is that of the whole batch, for "
+        "about a third more computing. null: all of them.",
+        unit="pairs",
+        source="Gao et al. 2021, arXiv:2101.06983",
+        ge=1,
+    )
+    held_out: float = setting(
+        0.05,
+        "Share of the images kept out of training to measure retrieval on, at most 1000.",
+        unit="share",
+        ge=0.001,
+        le=0.5,
+    )
+
+    @model_validator(mode="after")
+    def _chunk_is_a_part(self) -> Self:
+        if self.chunk is not None and self.chunk > self.batch:
+            raise ValueError(
+                f"pairs.chunk {self.chunk} is more than pairs.batch {self.batch}: write "
+                "pairs.chunk: null"
+            )
+        return self

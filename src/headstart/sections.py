@@ -12,7 +12,9 @@ from pydantic import model_validator
 
 from headstart.settings import Settings, setting
 
-Family = Literal["modern", "bert", "roberta", "gpt", "llama", "t5", "marian", "reformer", "vit"]
+Family = Literal[
+    "modern", "bert", "roberta", "gpt", "llama", "t5", "marian", "reformer", "vit", "clip"
+]
 Size = Literal["mini", "small", "base"]
 ObjectiveName = Literal[
     "bow",
@@ -36,8 +38,9 @@ ObjectiveName = Literal[
     "mae+contrast",
     "simmim+contrast",
     "beit+contrast",
+    "image_text",
 ]
-Arrangement = Literal["encoder", "decoder", "encoder-decoder", "image encoder"]
+Arrangement = Literal["encoder", "decoder", "encoder-decoder", "image encoder", "two towers"]
 # What the families can be that are no plain encoders; a Reformer becomes what its objective needs.
 ARRANGEMENTS: dict[Family, tuple[Arrangement, ...]] = {
     "gpt": ("decoder",),
@@ -46,6 +49,7 @@ ARRANGEMENTS: dict[Family, tuple[Arrangement, ...]] = {
     "marian": ("encoder-decoder",),
     "reformer": ("encoder", "decoder"),
     "vit": ("image encoder",),
+    "clip": ("two towers",),
 }
 # Which arrangements of a model can do each part of an objective.
 OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
@@ -60,6 +64,7 @@ OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
     "mae": frozenset({"image encoder"}),
     "simmim": frozenset({"image encoder"}),
     "beit": frozenset({"image encoder"}),
+    "image_text": frozenset({"two towers"}),
 }
 Method = Literal["auto", "probe", "lora", "partial", "full"]
 ArmName = Literal[
@@ -157,7 +162,7 @@ class ObjectiveSettings(Settings):
         "a segment follows (nsp), next tokens (causal, hybrid), which spans, or dropout views of a "
         "text or crops of an image, belong together (spans, contrast), spans that are hidden "
         "(span_corruption), patches of an image that are hidden (mae, simmim) or their visual "
-        "tokens (beit).",
+        "tokens (beit), which caption belongs to an image (image_text).",
         source="our ablation, LOG.md",
     )
     rate: float = setting(

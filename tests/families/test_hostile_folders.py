@@ -17,7 +17,7 @@ ODD = [None, -1, 0, 2**40, 0.5, float("nan"), float("inf"), "x", "", True, [], {
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.name)
 def folder(request, tmp_path):
     model = request.param.build(**SIZES)
-    kind = "sequence" if "sequence" in request.param.heads else "causal"
+    kind = next(kind for kind in ("sequence", "causal", "pair") if kind in request.param.heads)
     labels = ["a", "b"] if kind == "sequence" else None
     save_model(model, {kind: make_head(model, kind)}, tmp_path / "m", labels=labels)
     return tmp_path / "m"
@@ -37,10 +37,13 @@ def test_odd_values_in_the_config_are_refused_or_harmless(folder):
     config = json.loads(path.read_text())
     refused = 0
     extra = ["rope_parameters", "rope_scaling", "layer_types", "num_labels", "problem_type"]
-    for key in [*config, *extra, "is_decoder"]:
-        for value in ODD:
-            path.write_text(json.dumps(config | {key: value}))
-            refused += is_refused(folder)
+    changes = [{key: value} for key in [*config, *extra, "is_decoder"] for value in ODD]
+    for tower in ("text_config", "vision_config"):
+        inner = config.get(tower, {})
+        changes += [{tower: inner | {key: value}} for key in inner for value in ODD]
+    for change in changes:
+        path.write_text(json.dumps(config | change))
+        refused += is_refused(folder)
     assert refused > 100
 
 

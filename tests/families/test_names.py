@@ -45,7 +45,7 @@ def test_parts_of_unequal_heights_are_cut_by_their_shares():
 
 
 def test_a_vector_that_the_file_holds_as_one_row():
-    rule = Rule(("final_bias",), "bias", lone=True)
+    rule = Rule(("final_bias",), "bias", lone=1)
     assert rule.to_ours([numbered((1, 3))]).tolist() == [0, 1, 2]
     assert rule.to_theirs(numbered((3,)))["final_bias"].tolist() == [[0, 1, 2]]
     assert rule.shapes_in_file((3,)) == [(1, 3)]

@@ -22,7 +22,7 @@ Corpus = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="DATA...",
-        help="Files and folders of unlabelled text or images.",
+        help="Files and folders of unlabelled text, images, or images with captions.",
         show_default=False,
     ),
 ]
@@ -52,7 +52,8 @@ Family = Annotated[
     str | None,
     typer.Option(
         "--family",
-        help="modern, bert, roberta, gpt, llama, t5, marian, reformer or vit (default: modern)",
+        help="modern, bert, roberta, gpt, llama, t5, marian, reformer, vit or clip "
+        "(default: modern)",
     ),
 ]
 Size = Annotated[str | None, typer.Option("--size", help="mini, small or base (default: mini)")]

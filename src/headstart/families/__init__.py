@@ -1,6 +1,6 @@
 """Families: Hugging Face's world and ours. One data sheet a family; loading, saving, heads."""
 
-from headstart.families import bert, gpt, llama, marian, modern, reformer, roberta, t5, vit
+from headstart.families import bert, clip, gpt, llama, marian, modern, reformer, roberta, t5, vit
 from headstart.families.adapters import load_adapter, save_adapter
 from headstart.families.catalog import FAMILIES, find
 from headstart.families.family import Family
@@ -31,6 +31,7 @@ __all__ = [
     "SequenceHead",
     "bert",
     "build_model",
+    "clip",
     "find",
     "gpt",
     "llama",

@@ -8,6 +8,7 @@ from headstart.nn.config import Activation
 WORDS: dict[Activation, tuple[str, ...]] = {
     "gelu": ("gelu", "gelu_python"),
     "gelu_tanh": ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"),
+    "quick_gelu": ("quick_gelu",),
     "relu": ("relu",),
     "relu2": ("relu2",),
     "silu": ("silu", "swish"),

@@ -6,6 +6,7 @@ import difflib
 
 from headstart.errors import CheckpointError, InputError
 from headstart.families.bert import BERT
+from headstart.families.clip import CLIP
 from headstart.families.family import Family
 from headstart.families.gpt import GPT
 from headstart.families.llama import LLAMA
@@ -16,7 +17,7 @@ from headstart.families.roberta import ROBERTA
 from headstart.families.t5 import T5
 from headstart.families.vit import VIT
 
-FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN, REFORMER, LLAMA, T5, MARIAN, VIT)
+FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN, REFORMER, LLAMA, T5, MARIAN, VIT, CLIP)
 
 
 def find(name: str) -> Family:

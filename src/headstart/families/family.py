@@ -52,7 +52,7 @@ class Family:
     title: str
     paper: str
     model_types: tuple[str, ...]
-    special_tokens: Literal["bert", "roberta", "gpt", "t5"]
+    special_tokens: Literal["bert", "roberta", "gpt", "t5", "clip"]
     template: TransformerConfig
     style: HeadStyle
     widening: float = 4.0
@@ -91,7 +91,8 @@ class Family:
         pad: the tokenizer's padding id, which RoBERTa counts positions from, and from which the
         decoder of an encoder-decoder begins; no matter to others.
         An encoder-decoder has num_layers in both of its stacks.
-        patches: for a family that reads images, which then needs no vocab_size and max_positions.
+        patches: for a family that reads images; one that reads nothing else needs no vocab_size
+        and max_positions.
         """
         offset = self.template.position_offset
         inner = -(-round(self.widening * hidden_size) // 32) * 32

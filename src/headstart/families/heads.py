@@ -7,7 +7,7 @@ a head in a dict of heads is its kind, and files are written and read under thes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -17,11 +17,14 @@ from torch.nn import functional as F
 from headstart.batch import Batch, Layout
 from headstart.families.image_heads import MaskedPatchHead, PixelHead
 from headstart.families.model import Model
+from headstart.families.pair_head import PairHead
 from headstart.families.style import HeadStyle, Pooling
 from headstart.nn import Norm, TransformerConfig, initialise
 from headstart.nn.mlp import ACTIVATIONS
 
-HeadKind = Literal["masked", "next_sentence", "sequence", "causal", "pooler", "mae", "simmim"]
+HeadKind = Literal[
+    "masked", "next_sentence", "sequence", "causal", "pooler", "mae", "simmim", "pair"
+]
 
 
 class LanguageHead(nn.Module):
@@ -149,7 +152,15 @@ class ProjectionHead(nn.Module):
         return out
 
 
-Head = MaskedLanguageHead | CausalLanguageHead | SequenceHead | Pooler | MaskedPatchHead | PixelHead
+Head = (
+    MaskedLanguageHead
+    | CausalLanguageHead
+    | SequenceHead
+    | Pooler
+    | MaskedPatchHead
+    | PixelHead
+    | PairHead
+)
 
 
 def make_head(
@@ -164,7 +175,7 @@ def make_head(
 
     kind: "masked" (scores over the vocabulary of masked tokens), "causal" (of the next token),
         "next_sentence" and "sequence" (scores of a whole sequence), "pooler" (its vector), "mae"
-        and "simmim" (pixels of hidden patches).
+        and "simmim" (pixels of hidden patches), "pair" (vectors of texts and images).
     outputs: scores of a "sequence" head; "next_sentence" always has 2.
     start: heads of the checkpoint the model came from; a pooler among them, which learned in
         pretraining, is copied into the new head.
@@ -183,17 +194,17 @@ def plain_head(
     config: TransformerConfig, style: HeadStyle, kind: HeadKind, *, outputs: int = 2
 ) -> Head:
     """A head whose weights are still to be filled in, from a file or by `initialise`."""
-    if kind == "masked":
-        return MaskedLanguageHead(config, style)
-    if kind == "causal":
-        return CausalLanguageHead(config, style)
-    if kind == "pooler":
-        return Pooler(config, style)
-    if kind == "mae":
-        return MaskedPatchHead(config, style.patch_decoder)
-    if kind == "simmim":
-        return PixelHead(config)
-    return SequenceHead(config, style, outputs=2 if kind == "next_sentence" else outputs)
+    makers: dict[HeadKind, Callable[[], Head]] = {
+        "masked": lambda: MaskedLanguageHead(config, style),
+        "causal": lambda: CausalLanguageHead(config, style),
+        "pooler": lambda: Pooler(config, style),
+        "mae": lambda: MaskedPatchHead(config, style.patch_decoder),
+        "simmim": lambda: PixelHead(config),
+        "pair": lambda: PairHead(config),
+        "next_sentence": lambda: SequenceHead(config, style, outputs=2),
+        "sequence": lambda: SequenceHead(config, style, outputs=outputs),
+    }
+    return makers[kind]()
 
 
 def find_pooler(heads: Mapping[str, nn.Module]) -> Pooler | None:

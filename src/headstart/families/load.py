@@ -51,7 +51,7 @@ WANTED_FILES = (
 class Loaded:
     """What a model folder held.
 
-    heads: by kind ("masked", "next_sentence", "sequence", "causal", "pooler").
+    heads: by kind, see `families.heads.HeadKind`.
     labels, problem: names of the sequence head's outputs and what they are, where the folder says.
     tokenizer: path of tokenizer.json, if there is one. notes: what was left aside, for the user.
     pixels: how a model of images wants them; None for one of text.
@@ -114,7 +114,8 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Loa
         config, style = family.config_from_hf(hf), family.settle(family.style_from_hf(hf), found)
     except InputError as error:  # sizes that do not go together
         raise CheckpointError(f"{hf.source}: {error}") from None
-    if max(config.num_layers, config.decoder_layers) > len(found):
+    layers = config.images.num_layers if config.images is not None else 0
+    if max(config.num_layers, config.decoder_layers, layers) > len(found):
         raise CheckpointError(f"{folder}: config.json has more layers than there are weights")
     notes = _code_notes(hf)
     parts = _empty_parts(family, hf, found, config, style)
@@ -132,7 +133,7 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Loa
         problem=_problem(hf),
         tokenizer=tokenizer if tokenizer.is_file() else None,
         notes=tuple(notes),
-        pixels=None if config.patches is None else read_processor(folder),
+        pixels=read_processor(folder) if config.patches or config.images else None,
     )
 
 

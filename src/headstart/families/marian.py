@@ -117,7 +117,7 @@ MARIAN = Family(
         Architecture("MarianMTModel", ("causal",)),
     ),
     body=BODY,
-    heads={"causal": (Rule(("final_logits_bias",), "bias", lone=True),)},
+    heads={"causal": (Rule(("final_logits_bias",), "bias", lone=1),)},
     spelling=Spelling(
         prefixes=("model.",),
         dropped=(r"(en|de)coder\.embed_positions\.weight",),

@@ -28,7 +28,8 @@ class Model(nn.Module):
     """Embedding and stack of one family; an encoder-decoder has a second stack, `decoder`.
 
     family: the family's name; style: how its heads are built; arrangement: "encoder" (sees both
-    sides), "decoder" (causal) or "encoder-decoder".
+    sides), "decoder" (causal), "encoder-decoder", "image encoder" or "two towers": a text tower
+    with a model of images beside it, `images`.
     """
 
     def __init__(self, config: TransformerConfig, *, family: str, style: HeadStyle):
@@ -40,10 +41,15 @@ class Model(nn.Module):
         self.embed = PatchEmbedding(config) if reads_images else Embedding(config)
         self.stack = Transformer(config)
         self.decoder = Transformer(config.decoder) if config.decoder_layers else None
+        self.images = None
+        if config.images is not None:
+            self.images = Model(config.images, family=family, style=style)
 
     @property
     def arrangement(self) -> str:
         """What objectives may ask for in `needs`."""
+        if self.images is not None:
+            return "two towers"
         if self.decoder is not None:
             return "encoder-decoder"
         if self.config.patches is not None:
@@ -58,6 +64,11 @@ class Model(nn.Module):
         layout = batch.layout["tokens"]
         out: Tensor = self.stack(self._embedded(batch), layout, causal=causal)
         return out
+
+    def encode_images(self, batch: Batch) -> Tensor:
+        """Last hidden states of the "pixels" stream, which has a layout of its own beside texts."""
+        assert self.images is not None, "a model of two towers"
+        return self.images.encode(replace(batch, layout={"tokens": batch.layout["pixels"]}))
 
     def decode(
         self, batch: Batch, memory: Tensor | None = None, cache: Cache | None = None
@@ -118,7 +129,12 @@ class Model(nn.Module):
 def build_model(
     config: TransformerConfig, *, family: str, style: HeadStyle | None = None, seed: int = 0
 ) -> Model:
-    """A model with fresh weights; the same seed gives the same weights."""
+    """A model with fresh weights; the same seed gives the same weights.
+
+    Two towers begin from more noise: where all vectors begin alike, pairs are hardly told apart.
+    Source: Radford et al. 2021, their released code.
+    """
     model = Model(config, family=family, style=style or HeadStyle())
-    initialise(model, generator=torch.Generator().manual_seed(seed))
+    std = 0.02 if config.images is None else config.hidden_size**-0.5
+    initialise(model, std=std, generator=torch.Generator().manual_seed(seed))
     return model

@@ -2,8 +2,8 @@
 
 A `Rule` says which tensors of the file make one of our tensors. It knows three operations, stacking
 along the first axis (three projections to one), transposing (GPT-2 stores input x output) and
-dropping a first axis of length 1 (Marian's bias). Each has an inverse, so saving needs no second
-table.
+dropping or adding first axes of length 1 (Marian's bias, CLIP's class token). Each has an inverse,
+so saving needs no second table.
 
 Legend: "theirs" are names in the file without the body's prefix ("bert."); "ours" are names in a
 state dict.
@@ -30,25 +30,28 @@ class Rule:
     theirs: one name, or several whose tensors are stacked along the first axis.
     transposed: whether the file holds the matrix the other way round.
     shares: relative heights of the stacked tensors; none given: all are as high.
-    lone: whether the file's tensor has a first axis of length 1 that ours does not have.
+    lone: how many first axes of length 1 the file's tensor has that ours does not; less than 0 if
+        ours has more.
     """
 
     theirs: tuple[str, ...]
     ours: str
     transposed: bool = False
     shares: tuple[int, ...] = ()
-    lone: bool = False
+    lone: int = 0
 
     def to_ours(self, tensors: Sequence[Tensor]) -> Tensor:
         """Our tensor from the file's."""
         turned = [t.t() if self.transposed else t for t in tensors]
-        if self.lone:
-            turned = [t[0] for t in turned]
-        return turned[0].contiguous() if len(turned) == 1 else torch.cat(turned)
+        joined = turned[0].contiguous() if len(turned) == 1 else torch.cat(turned)
+        return joined.reshape(_with_axes(joined.shape, -self.lone))
 
     def to_theirs(self, tensor: Tensor) -> dict[str, Tensor]:
         """The file's tensors from ours."""
-        parts = self.split(tensor[None] if self.lone else tensor)
+        if self.lone:
+            shape = _with_axes(tensor.shape, self.lone)
+            return {self.theirs[0]: tensor.reshape(shape).contiguous()}
+        parts = self.split(tensor)
         return {
             name: (part.t() if self.transposed else part).contiguous()
             for name, part in zip(self.theirs, parts, strict=True)
@@ -65,13 +68,18 @@ class Rule:
 
     def shapes_in_file(self, ours: Shape) -> list[Shape]:
         """Shape of each of the file's tensors where ours has this shape."""
-        rest = ours[1:]
         if self.lone:
-            return [(1, *ours)]
+            return [_with_axes(ours, self.lone)]
+        rest = ours[1:]
         return [
             (*rest[::-1], first) if self.transposed else (first, *rest)
             for first in self.heights(ours[0])
         ]
+
+
+def _with_axes(shape: Sequence[int], count: int) -> Shape:
+    """The shape with so many first axes of length 1 more, or less."""
+    return (*(1,) * max(0, count), *shape[max(0, -count) :])
 
 
 def linear(theirs: str, ours: str, *, transposed: bool = False) -> tuple[Rule, Rule]:

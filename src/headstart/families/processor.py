@@ -18,13 +18,22 @@ BILINEAR = 2  # Pillow's number
 
 def write_processor(folder: Path, model: Model, scale: PixelScale) -> None:
     """Write the file that `AutoImageProcessor` reads."""
-    patches = model.config.patches
+    towers = model.config.images is not None
+    patches = (model.config.images or model.config).patches
     assert patches is not None, "for a model that reads images"
     side = patches.image_size
+    own: dict[str, Json] = {"image_processor_type": "ViTImageProcessor"}
+    if towers:  # its stock processor crops unless told otherwise
+        own = {
+            "image_processor_type": "CLIPImageProcessor",
+            "processor_class": "CLIPProcessor",
+            "do_center_crop": False,
+            "do_convert_rgb": True,
+        }
     write_json(
         folder / FILE,
         {
-            "image_processor_type": "ViTImageProcessor",
+            **own,
             "do_resize": True,
             "size": {"height": side, "width": side},
             "resample": BILINEAR,

@@ -122,7 +122,8 @@ def hf_config(
     if pad is not None:
         values["pad_token_id"] = pad
     if tokenizer is not None:
-        values |= _token_ids(family, model, tokenizer)
+        ids, text = _token_ids(family, model, tokenizer), values.get("text_config")
+        values |= {"text_config": text | ids} if isinstance(text, dict) else ids
     pad_id = values.get("pad_token_id")
     _check_pad(family, model, pad_id if isinstance(pad_id, int) else None)
     head = heads.get("sequence")
@@ -266,6 +267,8 @@ def model_card(
 
 def _pipeline(model: Model, heads: Mapping[HeadKind, nn.Module], pooling: Pooling | None) -> str:
     """What the Hub calls the model's use."""
+    if model.images is not None:
+        return "zero-shot-image-classification"
     if model.config.patches is not None:
         return "image-classification" if "sequence" in heads else "image-feature-extraction"
     if "causal" in heads and model.decoder is not None:
@@ -276,6 +279,8 @@ def _pipeline(model: Model, heads: Mapping[HeadKind, nn.Module], pooling: Poolin
 
 def _reads(config: TransformerConfig) -> str:
     """What goes in, in words."""
+    if config.images is not None:
+        return f"{_reads(replace(config, images=None))}, beside {_reads(config.images)}"
     if config.patches is None:
         return f"vocabulary {config.vocab_size}, up to {config.max_positions} tokens"
     size, patch = config.patches.image_size, config.patches.patch_size

@@ -35,7 +35,9 @@ class HeadStyle:
     scaled: whether a causal head's states are divided by the root of the hidden size (T5, tied).
     decoder_bias: of the masked-LM decoder. fixed_bias: of any decoder, read, added and written, but
     never learnt.
-    start: id of the token from which a decoder that has an encoder begins.
+    start: id of the token from which a decoder that has an encoder begins. end: of the token at
+    which texts are read (CLIP); it only stands in files, the last token is that one.
+    pair_bias: added to the scores of images with texts where each pair is judged on its own.
     pooling: which vector stands for a sequence. pool_activation: of the dense layer between it and
     the classifier; None for no such layer; pool_bias, pool_norm belong to that layer.
     classifier_bias: of the last linear of a sequence head.
@@ -51,6 +53,8 @@ class HeadStyle:
     decoder_bias: bool = True
     fixed_bias: bool = False
     start: int = 0
+    end: int = 0
+    pair_bias: float | None = None
     pooling: Pooling = "first"
     pool_activation: Activation | Literal["tanh"] | None = "tanh"
     pool_bias: bool = True

@@ -68,8 +68,8 @@ def config_from_hf(hf: Fields) -> TransformerConfig:
     hf.must_be("qkv_bias", True)
     hf.must_be("pooler_act", "tanh", None)
     patches = Patches(
-        image_size=_side(hf, "image_size", 224),
-        patch_size=_side(hf, "patch_size", 16),
+        image_size=side_of(hf, "image_size", 224),
+        patch_size=side_of(hf, "patch_size", 16),
         channels=hf.whole("num_channels", 3, high=64),
     )
     hidden = hf.whole("hidden_size", 768)
@@ -90,7 +90,7 @@ def config_from_hf(hf: Fields) -> TransformerConfig:
     )
 
 
-def _side(hf: Fields, key: str, default: int) -> int:
+def side_of(hf: Fields, key: str, default: int) -> int:
     """A size that is given as one number or as two equal ones."""
     value = hf.values.get(key)
     if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:

@@ -9,7 +9,7 @@ from headstart.errors import InputError
 from headstart.nn.long_range import LongRange
 from headstart.nn.patches import Patches
 
-Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class TransformerConfig:
     long_range: attention in chunks on a reversible residual stream (Reformer), pre-norm; window and
         rotary positions do not apply there.
     patches: for a Transformer that reads images instead of tokens; it has no vocabulary.
+    images: of a second tower, which reads images beside this one; what both give is mapped to
+        vectors of `shared_size` numbers, which can be compared.
     dropout: on embeddings and residual branches; attention_dropout: on attention weights.
     """
 
@@ -81,6 +83,8 @@ class TransformerConfig:
     global_every: int = 1
     long_range: LongRange | None = None
     patches: Patches | None = None
+    images: TransformerConfig | None = None
+    shared_size: int = 0
     dropout: float = 0.0
     attention_dropout: float = 0.0
 

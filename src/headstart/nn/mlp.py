@@ -17,6 +17,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """GELU by a sigmoid (Hendrycks and Gimpel 2016), as CLIP uses it."""
+    return x * torch.sigmoid(1.702 * x)
+
+
 def relu2(x: Tensor) -> Tensor:
     """Squared ReLU (So et al. 2021)."""
     return F.relu(x).square()
@@ -25,6 +30,7 @@ def relu2(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
     "relu": F.relu,
     "relu2": relu2,
     "silu": F.silu,

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from headstart.batch import Layout
 from headstart.nn.config import TransformerConfig
+from headstart.nn.norm import Norm
 from headstart.nn.patches import Patches, grid_sinusoids
 
 
@@ -24,7 +25,7 @@ class PatchProjection(nn.Module):
         super().__init__()
         size = shape.patch_size
         self.weight = nn.Parameter(torch.empty(width, shape.channels, size, size))
-        self.bias = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width)) if shape.bias else None
 
     def forward(self, patches: Tensor) -> Tensor:
         """patches: (T, D), channel before row before column. Returns (T, hidden)."""
@@ -32,7 +33,8 @@ class PatchProjection(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """The sum of a patch's projection and its position; a learned vector for the class token.
+    """The sum of a patch's projection and its position, perhaps normalised; a learned vector for
+    the class token.
 
     Source: Dosovitskiy et al. 2021, equation 1.
     """
@@ -45,6 +47,7 @@ class PatchEmbedding(nn.Module):
         # shapes as in Hugging Face's files
         self.first = nn.Parameter(torch.empty(1, 1, config.hidden_size))
         self.positions = nn.Parameter(torch.empty(1, config.patches.tokens, config.hidden_size))
+        self.norm = Norm(config) if config.embedding_norm else None
         self.dropout = config.dropout
 
     def forward(
@@ -64,6 +67,8 @@ class PatchEmbedding(nn.Module):
             x = torch.where(hidden[:, None], instead.to(x.dtype), x)
         x = torch.where((layout.positions == 0)[:, None], self.first[0], x)
         x = x + self.positions[0].index_select(0, layout.positions)
+        if self.norm is not None:
+            x = self.norm(x)
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
@@ -75,6 +80,7 @@ class PatchEmbedding(nn.Module):
             nn.init.xavier_uniform_(
                 self.tokens.weight.view(len(self.first[0, 0]), -1), generator=generator
             )
-            self.tokens.bias.zero_()
+            if self.tokens.bias is not None:
+                self.tokens.bias.zero_()
             self.first.normal_(0.0, std, generator=generator)
             self.positions.copy_(grid_sinusoids(self.grid, self.positions.shape[-1]))

@@ -21,13 +21,15 @@ from headstart.errors import InputError
 class Patches:
     """A square image cut into square patches (Dosovitskiy et al. 2021, section 3.1).
 
-    image_size, patch_size: pixels a side. channels: colours of a pixel.
+    image_size, patch_size: pixels a side. channels: colours of a pixel. bias: whether the
+    projection of a patch has one.
     Raises InputError unless the patches fill the image.
     """
 
     image_size: int = 224
     patch_size: int = 16
     channels: int = 3
+    bias: bool = True
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:

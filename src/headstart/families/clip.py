@@ -1,0 +1,227 @@
+"""CLIP: a causal text tower read at the end token beside a ViT, both mapped to one space.
+
+The vision tower normalises its embeddings, and its patches' projection has no bias. A folder of one
+tower with its projection is read too, as a model of text or of images alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headstart.errors import InputError
+from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
+from headstart.families.family import Architecture, Family, HFConfig
+from headstart.families.fields import Fields, Json
+from headstart.families.heads import HeadKind
+from headstart.families.names import Rule, Spelling, linear, stacked
+from headstart.families.style import HeadStyle
+from headstart.families.vit import side_of
+from headstart.nn import Patches, TransformerConfig
+from headstart.nn.config import Activation
+
+STYLE = HeadStyle(pooling="last", pool_activation=None)
+TEXT_TYPE, IMAGE_TYPE = "clip_text_model", "clip_vision_model"
+
+
+def _layers(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Rules of the blocks, alike in both towers."""
+    return (
+        *stacked(
+            [f"{theirs}.self_attn.{part}_proj" for part in ("q", "k", "v")], f"{ours}.attention.qkv"
+        ),
+        *linear(f"{theirs}.self_attn.out_proj", f"{ours}.attention.out"),
+        *linear(f"{theirs}.layer_norm1", f"{ours}.attention_norm"),
+        *linear(f"{theirs}.mlp.fc1", f"{ours}.mlp.up"),
+        *linear(f"{theirs}.mlp.fc2", f"{ours}.mlp.down"),
+        *linear(f"{theirs}.layer_norm2", f"{ours}.mlp_norm"),
+    )
+
+
+TEXTS = (
+    Rule(("text_model.embeddings.token_embedding.weight",), "embed.tokens.weight"),
+    Rule(("text_model.embeddings.position_embedding.weight",), "embed.positions.weight"),
+    *_layers("text_model.encoder.layers.{n}", "stack.blocks.{n}"),
+    *linear("text_model.final_layer_norm", "stack.norm"),
+)
+IMAGES = (
+    Rule(("vision_model.embeddings.class_embedding",), "embed.first", lone=-2),
+    Rule(("vision_model.embeddings.patch_embedding.weight",), "embed.tokens.weight"),
+    Rule(("vision_model.embeddings.position_embedding.weight",), "embed.positions", lone=-1),
+    *linear("vision_model.pre_layrnorm", "embed.norm"),
+    *_layers("vision_model.encoder.layers.{n}", "stack.blocks.{n}"),
+    *linear("vision_model.post_layernorm", "stack.norm"),
+)
+HEADS: dict[HeadKind, tuple[Rule, ...]] = {
+    "pair": (
+        Rule(("text_projection.weight",), "texts.weight"),
+        Rule(("visual_projection.weight",), "images.weight"),
+        Rule(("logit_scale",), "scale", lone=-1),
+    ),
+}
+
+
+def rules_of(config: TransformerConfig) -> tuple[Rule, ...]:
+    """Names of both towers' weights, or of the one that there is."""
+    if config.images is not None:
+        return (*TEXTS, *(replace(rule, ours=f"images.{rule.ours}") for rule in IMAGES))
+    return TEXTS if config.patches is None else IMAGES
+
+
+def config_from_hf(hf: Fields) -> TransformerConfig:
+    """Our config from CLIP's, or from that of one of its towers."""
+    kind = hf.word("model_type", "clip", ("clip", TEXT_TYPE, IMAGE_TYPE))
+    if kind == TEXT_TYPE:
+        return _text_config(hf, hf.whole("projection_dim", 512))
+    if kind == IMAGE_TYPE:
+        return _image_config(hf, hf.whole("projection_dim", 512))
+    shared = hf.whole("projection_dim", 512)
+    text, image = _inner(hf, "text_config"), _inner(hf, "vision_config")
+    return replace(_text_config(text, shared), images=_image_config(image, shared))
+
+
+def _inner(hf: Fields, key: str) -> Fields:
+    """A tower's values. Old files have some of them under a second key, which counts more."""
+    parts = [found.values for k in (key, f"{key}_dict") if (found := hf.inner(k)) is not None]
+    return Fields({k: v for values in parts for k, v in values.items()}, f"{hf.source}, {key}")
+
+
+def _text_config(hf: Fields, shared: int) -> TransformerConfig:
+    return TransformerConfig(
+        vocab_size=hf.whole("vocab_size", 49408),
+        hidden_size=hf.whole("hidden_size", 512),
+        num_layers=hf.whole("num_hidden_layers", 12, high=1000),
+        num_heads=hf.whole("num_attention_heads", 8),
+        intermediate_size=hf.whole("intermediate_size", 2048),
+        max_positions=hf.whole("max_position_embeddings", 77),
+        norm_eps=hf.number("layer_norm_eps", 1e-5, low=0, high=1),
+        position="learned",
+        causal=True,
+        activation=_activation(hf),
+        dropout=hf.number("dropout", 0.0, low=0, high=1),
+        attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
+        shared_size=shared,
+    )
+
+
+def _image_config(hf: Fields, shared: int) -> TransformerConfig:
+    patches = Patches(
+        image_size=side_of(hf, "image_size", 224),
+        patch_size=side_of(hf, "patch_size", 32),
+        channels=hf.whole("num_channels", 3, high=64),
+        bias=False,
+    )
+    return TransformerConfig(
+        vocab_size=0,
+        hidden_size=hf.whole("hidden_size", 768),
+        num_layers=hf.whole("num_hidden_layers", 12, high=1000),
+        num_heads=hf.whole("num_attention_heads", 12),
+        intermediate_size=hf.whole("intermediate_size", 3072),
+        max_positions=patches.tokens,
+        norm_eps=hf.number("layer_norm_eps", 1e-5, low=0, high=1),
+        position="learned",
+        embedding_norm=True,
+        patches=patches,
+        activation=_activation(hf),
+        dropout=hf.number("dropout", 0.0, low=0, high=1),
+        attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
+        shared_size=shared,
+    )
+
+
+def _activation(hf: Fields) -> Activation:
+    return activation_from_hf(hf.word("hidden_act", "quick_gelu", ACTIVATION_WORDS))
+
+
+def style_from_hf(hf: Fields) -> HeadStyle:
+    """Texts are read at their end token; `logit_bias` is ours, stock libraries leave it aside."""
+    text = hf if hf.values.get("model_type") == TEXT_TYPE else _inner(hf, "text_config")
+    bias = None
+    if hf.values.get("logit_bias") is not None:
+        bias = hf.number("logit_bias", low=-1e4, high=1e4)
+    end = text.whole("eos_token_id", 49407, low=0)
+    return replace(STYLE, end=end, pair_bias=bias)
+
+
+def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
+    """CLIP's config from ours. Raises InputError for one tower alone."""
+    images = config.images
+    if images is None or images.patches is None:
+        raise InputError("one tower of a CLIP is read, but not written: save the whole model")
+    values: HFConfig = {
+        "projection_dim": config.shared_size,
+        "tie_word_embeddings": False,
+        "text_config": {
+            "model_type": TEXT_TYPE,
+            "vocab_size": config.vocab_size,
+            "max_position_embeddings": config.max_positions,
+            "eos_token_id": style.end,
+            **_sizes(config),
+        },
+        "vision_config": {
+            "model_type": IMAGE_TYPE,
+            "image_size": images.patches.image_size,
+            "patch_size": images.patches.patch_size,
+            "num_channels": images.patches.channels,
+            **_sizes(images),
+        },
+    }
+    return values if style.pair_bias is None else {**values, "logit_bias": style.pair_bias}
+
+
+def _sizes(config: TransformerConfig) -> dict[str, Json]:
+    """What both towers' configs say; stock CLIP knows no dropout but that of attention."""
+    return {
+        "projection_dim": config.shared_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": config.intermediate_size,
+        "layer_norm_eps": config.norm_eps,
+        "hidden_act": activation_to_hf(config.activation),
+        "dropout": config.dropout,
+        "attention_dropout": config.attention_dropout,
+    }
+
+
+def fit(config: TransformerConfig) -> TransformerConfig:
+    """A fresh model's vision tower has the sizes of its text tower, and so has the shared space."""
+    assert config.images is not None, "CLIP's template has two towers"
+    patches = replace(config.patches or Patches(), bias=False)
+    images = replace(
+        config.images,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        intermediate_size=config.intermediate_size,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        patches=patches,
+        max_positions=patches.tokens,
+        shared_size=config.hidden_size,
+    )
+    return replace(config, patches=None, images=images, shared_size=config.hidden_size)
+
+
+CLIP = Family(
+    name="clip",
+    title="CLIP",
+    paper="Radford et al. 2021, https://arxiv.org/abs/2103.00020",
+    model_types=("clip", TEXT_TYPE, IMAGE_TYPE),
+    special_tokens="clip",
+    template=config_from_hf(Fields({"text_config": {}, "vision_config": {}}, "CLIP's defaults")),
+    style=STYLE,
+    config_from_hf=config_from_hf,
+    style_from_hf=style_from_hf,
+    config_to_hf=config_to_hf,
+    fit=fit,
+    architectures=(
+        Architecture("CLIPModel", ("pair",), prefix=""),
+        Architecture("CLIPTextModelWithProjection", ("pair",), model_type=TEXT_TYPE),
+        Architecture("CLIPVisionModelWithProjection", ("pair",), model_type=IMAGE_TYPE),
+    ),
+    body=(),
+    variants=rules_of,
+    heads=HEADS,
+    spelling=Spelling(prefixes=("",), dropped=(r".*\.embeddings\.position_ids",)),
+)
+build = CLIP.build
