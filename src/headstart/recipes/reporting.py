@@ -338,7 +338,7 @@ def _trained(
     test = encode(own.tokenizer, task.test.texts)
     model = own.model
     twin = build_model(model.config, family=model.family, style=model.style, seed=FIXED_SEED)
-    scratch = Start(twin, own.vocabulary, pretrained=False, tokenizer=own.tokenizer)
+    scratch = Start(twin, own.frame, pretrained=False, tokenizer=own.tokenizer)
     how = transfer_settings(settings.transfer, settings.data, settings.machine)
     seed = FIXED_SEED
     arms = [Transfer(SCRATCH, scratch, train, test, "full", how, seed)]

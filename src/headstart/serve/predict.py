@@ -73,7 +73,7 @@ class Predictor:
         parts = [np.zeros((0, self.fitted.outputs), dtype=np.float32)]
         for begin in range(0, len(texts), TEXTS_AT_ONCE):
             chosen = texts[begin : begin + TEXTS_AT_ONCE]
-            piece = encode(self.tokenizer, chosen, empty=stand_in(self.fitted.vocabulary))
+            piece = encode(self.tokenizer, chosen, empty=stand_in(self.fitted.frame))
             parts.append(self.fitted.predict(piece, tokens_per_batch=tokens_per_batch))
             progress(min(len(texts), begin + TEXTS_AT_ONCE), len(texts))
         return np.concatenate(parts)
