@@ -1,9 +1,9 @@
 """Fine-tuning: some or all weights of a copy of the start learn a labelled task.
 
 In: a start, encoded labelled texts or images, settings. Out: a `Fitted`. The loop is
-`train.Trainer`; here is decided what trains, for how many steps and from which head. With `head_first` the classifier
-begins as the tuned linear probe, so that step 0 answers exactly as the probe does; its scores are
-made smaller by `head_scale`.
+`train.Trainer`; here is decided what trains, for how many steps and from which head. With
+`head_first` the classifier begins as the tuned linear probe, so that step 0 answers exactly as the
+probe does; its scores are made smaller by `head_scale`. Images are seen anew in every epoch.
 """
 
 from __future__ import annotations

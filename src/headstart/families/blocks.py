@@ -18,6 +18,7 @@ from headstart.families.heads import SequenceHead
 from headstart.families.model import Model
 from headstart.families.style import HeadStyle
 from headstart.nn import Norm
+from headstart.nn.attention import Attention
 from headstart.nn.block import Block
 
 LOUD = 2.0**30  # times the mean, beside which the class token's state is nothing
@@ -67,9 +68,11 @@ def with_mean_block(model: Model, head: SequenceHead) -> tuple[Model, SequenceHe
     config = replace(model.config, num_layers=layers + 1)
     body = Model(config, family=model.family, style=model.style)
     stock = SequenceHead(config, model.style, outputs=head.classifier.out_features)
-    last, norm = body.stack.blocks[-1], head.pooler.norm
+    last, norm, final = body.stack.blocks[-1], head.pooler.norm, model.stack.norm
     assert isinstance(last, Block), "a stack is made of blocks"
     assert isinstance(norm, Norm), "seen by fits_a_block"
+    assert isinstance(final, Norm), "a pre-norm stack ends with one"
+    assert isinstance(last.attention, Attention), "a ViT attends to everything"
     with torch.no_grad():
         for weight in last.parameters():
             weight.zero_()
@@ -82,7 +85,7 @@ def with_mean_block(model: Model, head: SequenceHead) -> tuple[Model, SequenceHe
         if not name.startswith("stack.norm")
     }
     for part in ("weight", "bias"):
-        state[f"stack.blocks.{layers}.attention_norm.{part}"] = getattr(model.stack.norm, part)
+        state[f"stack.blocks.{layers}.attention_norm.{part}"] = getattr(final, part)
         state[f"stack.norm.{part}"] = getattr(norm, part)
     body.load_state_dict(state)
     stock.classifier.load_state_dict(head.classifier.state_dict())

@@ -35,8 +35,8 @@ class Classify:
     """Classification, labelling or regression of texts or images through one linear map of pooled
     states.
 
-    outputs: C. frame: how they enter the stream. weights: (C,) factor of each class's loss (classes), or of each label's positive
-    side (multilabel). head: "mean" is mean pooling and a linear map, which a probe can initialise;
+    outputs: C. frame: how they enter the stream. weights: (C,) factor of each class's loss
+    (classes), or of each label's positive side (multilabel). head: "mean" is mean pooling and a linear map, which a probe can initialise;
     "family" is the head that the family's stock models have.
     """
 

@@ -1,4 +1,4 @@
-"""Labelled texts or images as numbered examples: each is one window of tokens, or several if it is long.
+"""Labelled texts or images as numbered examples: each one window of tokens, or several if long.
 
 In: encoded texts and labels. Out: `Sequences` of windows whose field "document" says which example
 each belongs to; windows of one example are never torn apart. A text with more windows than
@@ -39,8 +39,8 @@ class Examples:
         labels: np.ndarray | None = None,
         max_windows: int = MAX_WINDOWS,
     ):
-        """inputs: whole texts, without special tokens, or images. window: most tokens of one window;
-        an image always is one.
+        """inputs: whole texts, without special tokens, or images. window: most tokens of one;
+        an image always is one window.
         """
         if labels is not None and len(labels) != len(inputs):
             raise ValueError(f"{len(labels)} labels for {len(inputs)} texts: must be equal")
