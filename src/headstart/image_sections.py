@@ -1,4 +1,4 @@
-"""The section of settings that belongs to images; text knows nothing of it."""
+"""The sections of settings that belong to images; text knows nothing of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import model_validator
 from headstart.settings import Settings, setting
 
 
-class ImageSettings(Settings):
-    """How images are read, cut into patches, varied and masked."""
+class PictureSettings(Settings):
+    """How images are read, cut into patches and varied."""
 
     column: str | None = setting(
         None, "Column of a table that holds images or their paths; null: inferred."
@@ -30,38 +30,16 @@ class ImageSettings(Settings):
         ge=1,
         le=256,
     )
-    crop: float = setting(
-        0.2,
-        "Least share of an image's area that a view of it keeps while pretraining; 1: all.",
-        unit="share",
-        source="He et al. 2022, table 8",
-        gt=0,
-        le=1,
-    )
     mirror: bool = setting(
         True, "Whether left and right may be swapped; false for letters and signs."
     )
     jitter: float = setting(
         0.0,
-        "Most change of brightness, contrast and saturation.",
+        "Most change of brightness, contrast and saturation while training.",
         unit="share",
         source="He et al. 2022: none helps masked autoencoders",
         ge=0,
         lt=1,
-    )
-    mask_rate: float | None = setting(
-        None,
-        "Share of the patches that is hidden; null: 0.75 for mae, 0.6 for simmim.",
-        unit="share",
-        source="He et al. 2022, figure 5; Xie et al. 2022, table 1",
-        gt=0,
-        lt=1,
-    )
-    decoder_layers: int = setting(
-        2, "Blocks of mae's decoder.", unit="layers", source="small budgets: 8 in the paper", ge=1
-    )
-    decoder_size: int | None = setting(
-        None, "Width of mae's decoder; null: half of the model's.", unit="numbers", ge=4
     )
 
     @model_validator(mode="after")
@@ -83,3 +61,30 @@ class ImageSettings(Settings):
         if self.size is None:
             size = -(-size // patch) * patch
         return size, patch
+
+
+class ImageSettings(PictureSettings):
+    """How images are read, cut into patches, varied and masked in pretraining."""
+
+    crop: float = setting(
+        0.2,
+        "Least share of an image's area that a view of it keeps while pretraining; 1: all.",
+        unit="share",
+        source="He et al. 2022, table 8",
+        gt=0,
+        le=1,
+    )
+    mask_rate: float | None = setting(
+        None,
+        "Share of the patches that is hidden; null: 0.75 for mae, 0.6 for simmim.",
+        unit="share",
+        source="He et al. 2022, figure 5; Xie et al. 2022, table 1",
+        gt=0,
+        lt=1,
+    )
+    decoder_layers: int = setting(
+        2, "Blocks of mae's decoder.", unit="layers", source="small budgets: 8 in the paper", ge=1
+    )
+    decoder_size: int | None = setting(
+        None, "Width of mae's decoder; null: half of the model's.", unit="numbers", ge=4
+    )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from headstart.batch import Layout, Sequences
+from headstart.data.augment import resize
 from headstart.data.image_batches import PIXELS
 
 
@@ -39,12 +40,14 @@ class PixelScale:
 class PixelFrame:
     """How images enter the stream, as a vocabulary says it of texts.
 
-    image_size, patch_size: pixels a side. scale: from bytes to numbers.
+    image_size, patch_size: pixels a side. scale: from bytes to numbers. fit: whether images of
+    another size are brought to this one.
     """
 
     image_size: int
     patch_size: int
     scale: PixelScale = field(default_factory=PixelScale)
+    fit: bool = False
 
     @property
     def grid(self) -> int:
@@ -70,6 +73,8 @@ class PixelFrame:
     def patches(self, sequences: Sequences) -> np.ndarray:
         """(S, P, D) fp32 of the field "pixels". Raises ValueError for images of another size."""
         pixels = sequences.fields[PIXELS]
+        if self.fit:
+            pixels = resize(pixels, (self.image_size, self.image_size))
         if pixels.shape[2:] != (self.image_size, self.image_size):
             raise ValueError(
                 f"images of {pixels.shape[2]} x {pixels.shape[3]} pixels for a model of "

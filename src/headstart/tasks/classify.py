@@ -36,8 +36,8 @@ class Classify:
     states.
 
     outputs: C. frame: how they enter the stream. weights: (C,) factor of each class's loss
-    (classes), or of each label's positive side (multilabel). head: "mean" is mean pooling and a linear map, which a probe can initialise;
-    "family" is the head that the family's stock models have.
+    (classes), or of each label's positive side (multilabel). head: "mean" is mean pooling and a
+    linear map, which a probe can initialise; "family" is what the family's stock models have.
     """
 
     def __init__(
