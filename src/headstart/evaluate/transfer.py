@@ -41,6 +41,7 @@ __all__ = [
     "Start",
     "TransferSettings",
     "choose",
+    "depths",
     "feature_cache",
     "transfer",
 ]
