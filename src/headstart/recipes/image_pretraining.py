@@ -84,8 +84,8 @@ def pretrain_images(
 ) -> PretrainResult:
     """Pretrain on these images; the same call again goes on where a stopped one was.
 
-    images: these same images, where they were read before at the size asked for, from the run's
-        folder. left_out: numbers of images that must not be learnt.
+    images: these same images, where they were read before at the size asked for, into a store.
+    left_out: numbers of images that must not be learnt.
     Images of the probe are left out too.
     Raises InputError if there are less than two usable images, or the settings do not fit them.
     """
