@@ -54,7 +54,7 @@ def ours(job: Job) -> Reading:
     held = Sequences(tokens, lengths, np.arange(len(lengths)))
     loaded = load_model(texts.minilm())
     vocabulary = vocabulary_of(texts.tokenizer())
-    task = Classify("classes", outputs=CLASSES, vocabulary=vocabulary)
+    task = Classify("classes", outputs=CLASSES, frame=vocabulary)
     window = room(loaded.model, vocabulary, LONGEST)
     source = TokenBatches(
         Examples(held, window=window, labels=labels),

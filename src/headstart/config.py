@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from headstart.budget import Budget, parse_budget
-from headstart.image_sections import ImageSettings, PairSettings
+from headstart.image_sections import ImageSettings, PairSettings, PictureSettings
 from headstart.sections import (
     OBJECTIVE_NEEDS,
     ArmName,
@@ -47,6 +47,7 @@ __all__ = [
     "ObjectiveSettings",
     "OptimizerSettings",
     "PairSettings",
+    "PictureSettings",
     "PretrainSettings",
     "ReportSettings",
     "ScheduleSettings",
@@ -143,6 +144,9 @@ class FinetuneSettings(Settings):
     transfer: TransferSettings = Field(
         default_factory=TransferSettings, description="How the task is learnt."
     )
+    images: PictureSettings = Field(
+        default_factory=PictureSettings, description="How images are read, where data are images."
+    )
     seeds: int = setting(3, "Repeats with other seeds; the spread is reported.", ge=1, le=100)
     machine: MachineSettings = Field(
         default_factory=MachineSettings, description="Where it is computed."
@@ -154,7 +158,6 @@ class FinetuneSettings(Settings):
     def _out_apart(self) -> Self:
         refuse_overlap(self.out, (*self.data.paths, *self.corpus))
         self.transfer.refuse_self_training(self.corpus)
-        refuse_images(self.model)
         return self
 
 
@@ -198,6 +201,9 @@ class ReportSettings(Settings):
     )
     transfer: TransferSettings = Field(
         default_factory=TransferSettings, description="How every arm learns the task."
+    )
+    images: ImageSettings = Field(
+        default_factory=ImageSettings, description="How images are read, where data are images."
     )
     budget: BudgetField = Field(
         Budget(1800, "seconds"),
@@ -243,19 +249,9 @@ class ReportSettings(Settings):
     def _out_apart(self) -> Self:
         refuse_overlap(self.out, (*self.data.paths, *self.corpus))
         self.transfer.refuse_self_training(self.corpus)
-        refuse_images(self.model)
         if self.start is None:
             self.objective.refuse(self.model)
         return self
-
-
-def refuse_images(model: ModelSettings) -> None:
-    """Raise ValueError for a family of images where only text is read."""
-    if model.family in (IMAGE_FAMILY, PAIR_FAMILY):
-        raise ValueError(
-            f"model.family {model.family} reads images, which only pretrain takes so far: choose "
-            "another family"
-        )
 
 
 # of families that cannot do the usual one

@@ -71,6 +71,9 @@ ArmName = Literal[
     "majority",
     "tfidf",
     "lsa",
+    "pixels",
+    "pixels-neighbours",
+    "hog",
     "scratch",
     "own-probe",
     "own-probe+lsa",
@@ -379,6 +382,19 @@ class TransferSettings(Settings):
         "auto", "What is trained: a head on frozen features up to every weight; auto compares."
     )
     layers: int = setting(2, "Top blocks that train in method partial.", unit="layers", ge=1)
+    head: Literal["mean", "family"] = setting(
+        "mean",
+        "What the last states become: their mean and a linear map, or the family's own head, such "
+        "as one on the class token of a vit.",
+    )
+    crop: float = setting(
+        0.6,
+        "Least share of an image's area that a view of it keeps while fine-tuning; 1: all.",
+        unit="share",
+        source="as much as moving 32 pixels by 4 and twice that",
+        gt=0,
+        le=1,
+    )
     unfreeze: Literal["at_once", "gradual"] = setting(
         "at_once", "Whether blocks start training together or from the top down."
     )

@@ -68,6 +68,21 @@ WORDS: dict[str, tuple[str, str]] = {
         "（搁置 {set_aside:,} 条，拒绝 {rejected:,} 条）",
     ),
     "data_are_images": ("these are images", "数据是图像"),
+    "reads_images": (
+        "{table}: column '{image}' has images and '{text}' has text; the images are read (--text "
+        "{text} reads the text)",
+        "{table}：列“{image}”是图像，列“{text}”是文本；读取图像（加 --text {text} 则读取文本）",
+    ),
+    "reads_text": (
+        "{table}: column '{image}' has images and '{text}' has text; the text is read (--set "
+        "images.column={image} reads the images)",
+        "{table}：列“{image}”是图像，列“{text}”是文本；读取文本"
+        "（加 --set images.column={image} 则读取图像）",
+    ),
+    "plan_image_labels": (
+        "{rows:,} labelled images, {classes}",
+        "{rows:,} 张标注图像，{classes}",
+    ),
     "images_read": (
         "images: {images:,}, brought to {size} x {size} pixels "
         "({set_aside:,} set aside, {rejected:,} rejected)",

@@ -82,7 +82,7 @@ def test_dropout_is_on_while_fine_tuning_and_off_afterwards():
     assert abs(plain - dropped) > 1e-4
     _, fitted = steps_of(start, data, dropout=0.4, min_steps=1)
     assert fitted.model.stack.blocks[0].dropout == start.model.config.dropout == 0.0
-    np.testing.assert_array_equal(fitted.predict(data.texts), fitted.predict(data.texts))
+    np.testing.assert_array_equal(fitted.predict(data.inputs), fitted.predict(data.inputs))
 
 
 def test_weight_decay_shrinks_matrices():

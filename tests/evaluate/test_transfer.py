@@ -47,7 +47,7 @@ def start():
 
 
 def accuracy(fitted, data):
-    return float((fitted.answers(data.texts) == data.labels).mean())
+    return float((fitted.answers(data.inputs) == data.labels).mean())
 
 
 def weights(module):
@@ -72,25 +72,25 @@ def test_fine_tuning_begins_with_exactly_the_probes_scores(family, head):
     start, data = small_start(family), labelled(40)
     settings = replace(STILL, head=head, head_scale=1.0)
     tuned = finetune(start, data, "full", settings=settings, seed=0)
-    task = Classify("classes", outputs=3, vocabulary=start.vocabulary, head=head)
+    task = Classify("classes", outputs=3, frame=start.frame, head=head)
     classifier = task.heads(start.model, seed=0)["sequence"]
     linear = probe_first(start, data, classifier, settings=settings, seed=0, cache=None)
     features = extract(
         start.model,
-        data.texts,
-        start.vocabulary,
+        data.inputs,
+        start.frame,
         max_length=16,
         precision="fp32",
         pooler=classifier.pooler if head == "family" else None,
     )
     expected = linear.decision(features.astype(np.float64))
-    np.testing.assert_allclose(tuned.predict(data.texts), expected, atol=2e-3)
+    np.testing.assert_allclose(tuned.predict(data.inputs), expected, atol=2e-3)
     cooler = replace(settings, head_scale=0.1)
-    cooled = finetune(start, data, "full", settings=cooler, seed=0).predict(data.texts)
+    cooled = finetune(start, data, "full", settings=cooler, seed=0).predict(data.inputs)
     np.testing.assert_allclose(10 * cooled, expected, atol=2e-3)
     without = finetune(
         start, data, "full", settings=replace(settings, head_first=False), seed=0
-    ).predict(data.texts)
+    ).predict(data.inputs)
     assert np.abs(without - expected).max() > 0.01
 
 
@@ -99,7 +99,7 @@ def test_a_probe_and_its_head_give_the_same_scores(start):
     probe = transfer(start, data, "probe", settings=FAST)
     by_head = replace(probe, linear=None, cache=None)
     np.testing.assert_allclose(
-        probe.predict(data.texts), by_head.predict(data.texts), rtol=1e-4, atol=1e-4
+        probe.predict(data.inputs), by_head.predict(data.inputs), rtol=1e-4, atol=1e-4
     )
     assert probe.model is start.model
 
@@ -111,7 +111,7 @@ def test_a_class_without_rows_scores_below_all_others(start):
     weight, bias = affine(probe.linear, outputs=3)
     assert bias[1] == ABSENT
     assert not weight[1].any()
-    assert not (probe.answers(data.texts) == 1).any()
+    assert not (probe.answers(data.inputs) == 1).any()
 
 
 def test_a_probe_leaves_every_weight_of_the_body_as_it_was(start):
@@ -148,7 +148,7 @@ def test_further_globs_freeze_and_a_glob_that_matches_nothing_is_refused(start):
 
 
 def test_unfreezing_goes_from_the_head_down_block_by_block(start):
-    source = TokenBatches(Examples(labelled(40).texts, window=14), tokens_per_batch=99, seed=0)
+    source = TokenBatches(Examples(labelled(40).inputs, window=14), tokens_per_batch=99, seed=0)
     settings = replace(FAST, unfreeze="gradual", min_steps=60, head_first=False)
     planned = stages("full", settings, blocks=2, source=source)
     assert planned == [Stage(0, 10), Stage(1, 10), Stage(2, 10), Stage(None, 30)]
@@ -181,8 +181,8 @@ def test_lora_is_merged_when_it_ends_and_answers_as_it_did_before(start, monkeyp
     seen = {}
 
     def spy(model):
-        task = Classify("classes", outputs=3, vocabulary=start.vocabulary)
-        rows = Examples(data.texts, window=14).take(np.arange(30))
+        task = Classify("classes", outputs=3, frame=start.frame)
+        rows = Examples(data.inputs, window=14).take(np.arange(30))
         batch = task.lay_out(rows, pack=False)
         with torch.no_grad():
             seen["before"] = model.encode(batch)
@@ -216,16 +216,16 @@ def test_several_labels_are_learnt(start):
     settings = replace(FAST, min_steps=60, lr=1e-2)
     tuned = transfer(start, data, "full", settings=settings)
     for fitted in (probe, tuned):
-        found = score(fitted.answers(test.texts), test.labels.astype(int), kind="multilabel")
+        found = score(fitted.answers(test.inputs), test.labels.astype(int), kind="multilabel")
         assert found.value > 0.75
-        assert fitted.predict(test.texts).shape == (100, 3)
+        assert fitted.predict(test.inputs).shape == (100, 3)
 
 
 def test_numbers_are_learnt_in_their_own_unit(start):
     data, test = numbers(80), numbers(60, seed=5)
     for method in ("probe", "full"):
         fitted = transfer(start, data, method, settings=replace(FAST, min_steps=60))
-        answers = fitted.answers(test.texts)
+        answers = fitted.answers(test.inputs)
         assert np.corrcoef(answers, test.labels)[0, 1] > 0.9
         assert abs(answers.mean() - test.labels.mean()) < 3
 
@@ -234,7 +234,7 @@ def test_fine_tuning_on_numbers_begins_with_the_probes_answers_too(start):
     data = numbers(40)
     probe = transfer(start, data, "probe", settings=FAST)
     tuned = finetune(start, data, "full", settings=STILL, seed=0)
-    np.testing.assert_allclose(probe.predict(data.texts), tuned.predict(data.texts), atol=2e-3)
+    np.testing.assert_allclose(probe.predict(data.inputs), tuned.predict(data.inputs), atol=2e-3)
 
 
 def test_balanced_weights_find_a_rare_class_more_often(start):
@@ -243,15 +243,15 @@ def test_balanced_weights_find_a_rare_class_more_often(start):
     rows = data.take(np.sort(np.concatenate([np.flatnonzero(data.labels == 0), rare])))
     test = labelled(200, classes=2, signal=0.15, seed=8)
     for method in ("probe", "full"):
-        plain = transfer(start, rows, method, settings=FAST).answers(test.texts)
+        plain = transfer(start, rows, method, settings=FAST).answers(test.inputs)
         even = transfer(start, rows, method, settings=replace(FAST, balanced=True))
-        assert even.answers(test.texts).sum() > plain.sum() + 10
+        assert even.answers(test.inputs).sum() > plain.sum() + 10
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(start):
     data, settings = labelled(30), replace(FAST, dropout=0.1, min_steps=5)
     one, two, other = (
-        transfer(start, data, "full", settings=settings, seed=seed).predict(data.texts)
+        transfer(start, data, "full", settings=settings, seed=seed).predict(data.inputs)
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, two)
@@ -307,7 +307,7 @@ def test_fresh_weights_get_a_schedule_of_their_own_and_no_probe_first():
 
 def test_self_training_uses_texts_without_labels(start):
     few, test = labelled(9, signal=0.35), labelled(400, signal=0.35, seed=8)
-    pool = labelled(400, signal=0.35, seed=9).texts
+    pool = labelled(400, signal=0.35, seed=9).inputs
     alone, helped = [], []
     for seed in range(4):
         rows = labelled(9, signal=0.35, seed=seed)
@@ -319,7 +319,7 @@ def test_self_training_uses_texts_without_labels(start):
     assert np.mean(helped) > np.mean(alone)
     none = transfer(start, few, "probe", settings=replace(FAST, self_training=2))
     np.testing.assert_array_equal(
-        none.predict(test.texts), transfer(start, few, "probe", settings=FAST).predict(test.texts)
+        none.predict(test.inputs), transfer(start, few, "probe", settings=FAST).predict(test.inputs)
     )
 
 
@@ -335,7 +335,7 @@ def test_a_model_answers_the_same_after_saving_and_loading(tmp_path, family, kin
         assert (back.kind, back.classes, back.max_length) == (kind, data.classes, 16)
         loaded = replace(fitted, model=back.model, head=back.head, linear=None, cache=None)
         np.testing.assert_allclose(
-            fitted.predict(data.texts), loaded.predict(data.texts), rtol=1e-4, atol=3e-4
+            fitted.predict(data.inputs), loaded.predict(data.inputs), rtol=1e-4, atol=3e-4
         )
 
 

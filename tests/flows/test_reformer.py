@@ -81,11 +81,11 @@ def test_a_reformer_learns_a_small_task_and_is_saved_with_its_head(tmp_path, met
     )
     learn, test = labelled(60), labelled(60, seed=1)
     fitted = finetune(small_start("reformer"), learn, method, settings=settings, seed=0)
-    answers = fitted.answers(test.texts)
+    answers = fitted.answers(test.inputs)
     assert (answers == test.labels).mean() >= 0.7  # one in three by chance
     fitted.save(tmp_path / "model", tokenizer=None)
     again = load_readout(tmp_path / "model")
-    batch = padded(test.texts)
+    batch = padded(test.inputs)
     with torch.no_grad():
         ours = fitted.head(fitted.model.encode(batch), batch.layout["tokens"])
         theirs = again.head(again.model.encode(batch), batch.layout["tokens"])

@@ -114,10 +114,10 @@ def test_each_learns_a_small_task_and_is_saved_with_its_head(tmp_path, family, m
     )
     learn, test = labelled(60), labelled(60, seed=1)
     fitted = finetune(small_start(family), learn, method, settings=settings, seed=0)
-    assert (fitted.answers(test.texts) == test.labels).mean() >= 0.55  # one in three by chance
+    assert (fitted.answers(test.inputs) == test.labels).mean() >= 0.55  # one in three by chance
     fitted.save(tmp_path / "model", tokenizer=None)
     again = load_readout(tmp_path / "model")
-    batch = padded(test.texts)
+    batch = padded(test.inputs)
     with torch.no_grad():
         ours = fitted.head(fitted.model.encode(batch), batch.layout["tokens"])
         theirs = again.head(again.model.encode(batch), batch.layout["tokens"])

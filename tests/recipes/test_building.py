@@ -46,7 +46,7 @@ def test_every_setting_of_a_transfer_arrives_under_its_name(kind, name, value, f
     found = []
     for given in ({}, {name: value}):
         made = make_settings(kind, given={"corpus": ["docs"], **given})
-        found.append(transfer_settings(made.transfer, made.data, made.machine))
+        found.append(transfer_settings(made))
     default, told = found
     assert getattr(told, field) == value
     assert getattr(default, field) != value

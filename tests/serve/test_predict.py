@@ -7,9 +7,9 @@ from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.fitted import Fitted
 from headstart.families import find
-from headstart.families.readout import plain_head
+from headstart.families.heads import SequenceHead
 from headstart.serve.predict import Predictor
-from headstart.tasks import vocabulary_of
+from headstart.tasks import mean_style, vocabulary_of
 
 TEXTS = [f"card number {n} is lost, 卡丢了 " * (1 + n % 7) for n in range(25)]
 
@@ -20,7 +20,7 @@ def predictor(kind="classes", classes=("no", "yes", "maybe")):
     model = find("modern").build(
         num_layers=1, hidden_size=16, num_heads=2, vocab_size=vocabulary.size, max_positions=32
     )
-    head = plain_head(model, outputs=len(classes) or 1, norm=True).eval()
+    head = SequenceHead(model.config, mean_style(model), outputs=len(classes) or 1).eval()
     fitted = Fitted(
         model.eval(), head, kind, classes, vocabulary, "loaded", max_length=32, precision="fp32"
     )

@@ -30,7 +30,7 @@ def batch_of(task, labels, documents=(0, 1), lengths=(3, 5)):
 
 
 def loss(kind, scores, labels, *, weights=None, **how):
-    task = Classify(kind, outputs=len(scores[0]), vocabulary=vocabulary(), weights=weights)
+    task = Classify(kind, outputs=len(scores[0]), frame=vocabulary(), weights=weights)
     start = small_start()
     found = task.loss(start.model, {"sequence": Fixed(scores)}, batch_of(task, labels, **how))
     return float(found.value.detach()), found.count
@@ -78,7 +78,7 @@ def test_average_by_hand_and_a_changed_length_changes_it():
 @pytest.mark.parametrize("family", ["modern", "bert", "gpt"])
 def test_a_long_text_scores_as_the_weighted_mean_of_its_windows_given_alone(family):
     start = small_start(family)
-    task = Classify("classes", outputs=3, vocabulary=start.vocabulary)
+    task = Classify("classes", outputs=3, frame=start.frame)
     heads = task.heads(start.model, seed=1)
     long = as_sequences([np.random.default_rng(0).integers(5, 40, 23)])
     cut = Examples(long, window=10)
@@ -96,10 +96,10 @@ def test_a_long_text_scores_as_the_weighted_mean_of_its_windows_given_alone(fami
 
 def test_packed_and_padded_batches_give_the_same_scores():
     start, data = small_start(), labelled(12)
-    task = Classify("classes", outputs=3, vocabulary=start.vocabulary)
+    task = Classify("classes", outputs=3, frame=start.frame)
     heads = task.heads(start.model, seed=1).double()
     model = small_start().model.double()
-    windows = Examples(data.texts, window=10).take(np.arange(12))
+    windows = Examples(data.inputs, window=10).take(np.arange(12))
     with torch.no_grad():
         packed, padded = (
             task.predict(model, heads, task.lay_out(windows, pack=pack)) for pack in (True, False)
@@ -120,12 +120,12 @@ def test_balanced_weights_by_hand():
 
 def test_answers_and_shares():
     scores = np.array([[0.0, math.log(3)], [1.0, -1.0]])
-    task = Classify("classes", outputs=2, vocabulary=vocabulary())
+    task = Classify("classes", outputs=2, frame=vocabulary())
     assert task.answers(scores).tolist() == [1, 0]
     assert task.shares(scores)[0].tolist() == pytest.approx([0.25, 0.75])
-    several = Classify("multilabel", outputs=2, vocabulary=vocabulary())
+    several = Classify("multilabel", outputs=2, frame=vocabulary())
     assert several.answers(scores).tolist() == [[0, 1], [1, 0]]
     assert several.shares(scores)[0].tolist() == pytest.approx([0.5, 0.75])
-    number = Classify("number", outputs=1, vocabulary=vocabulary())
+    number = Classify("number", outputs=1, frame=vocabulary())
     assert number.answers(scores[:, :1]).tolist() == [0.0, 1.0]
     assert number.shares(scores[:, :1]) is None

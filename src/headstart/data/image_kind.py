@@ -1,49 +1,86 @@
 """Whether files hold images or text: what makes one command serve both.
 
-In: paths. Out: yes or no. No image is decoded.
+In: paths, and what was asked for. Out: yes or no. No image is decoded.
+The rule for a table that has both, a column of images or of their paths and one named like text:
+the column that is named decides, then what the model reads; else it is a table of images, and that
+is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from headstart.data.files import look_at
-from headstart.data.image_columns import image_column, is_image_name
+from headstart.data.image_columns import (
+    CAPTION_NAMES,
+    image_column,
+    is_image_name,
+)
 from headstart.data.image_files import METADATA, data_files, is_table, sample_of, tables_in, walk
 from headstart.data.parquet_rows import blob_columns
-from headstart.data.record import Problem
+from headstart.data.record import Problem, shown
 from headstart.errors import InputError
+from headstart.words import say
+
+Reads = Literal["text", "images"]
 
 
-def holds_images(paths: Sequence[str | Path]) -> bool:
+@dataclass
+class _Wanted:
+    """What was asked for: columns by name, and what the model reads. notes: what to say."""
+
+    text: str | None
+    image: str | None
+    reads: Reads | None
+    notes: list[str] = field(default_factory=list)
+
+
+def holds_images(
+    paths: Sequence[str | Path],
+    *,
+    text: str | None = None,
+    image: str | None = None,
+    reads: Reads | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> bool:
     """Whether the paths hold images rather than text, found without decoding any.
 
     A folder does if more of its files are images than texts and tables (its metadata table not
     counted), or all of its tables hold images; a table does if one of its columns holds images, or
     paths that end like them.
-    Paths of both kinds are refused with InputError.
+    text, image: columns that were asked for; reads: what the model reads, if that is known: these
+    decide for a table that has both. note: hears how such a table is read.
+    Raises InputError for paths of both kinds.
     """
-    found = {str(path): _is_images(Path(path)) for path in paths}
+    wanted = _Wanted(text, image, reads)
+    found = {str(path): _is_images(Path(path), wanted) for path in paths}
     if len(set(found.values())) > 1:
         images = next(name for name, is_it in found.items() if is_it)
-        text = next(name for name, is_it in found.items() if not is_it)
-        raise InputError(f"{images} holds images, but {text} holds text: give one kind at a time")
+        words = next(name for name, is_it in found.items() if not is_it)
+        raise InputError(f"{images} holds images, but {words} holds text: give one kind at a time")
+    for line in wanted.notes:
+        note(line)
     return any(found.values())
 
 
-def _is_images(path: Path) -> bool:
+def _is_images(path: Path, wanted: _Wanted) -> bool:
     if path.is_dir():
         files, _, _ = walk(path)
         others = [p for p in data_files(path) if p.name not in METADATA]
         if files:
             return len(files) > len(others)
         tables = tables_in(path)
-        return bool(tables) and len(tables) == len(others) and all(map(_is_images, tables))
+        whole = bool(tables) and len(tables) == len(others)
+        return whole and all(_is_images(table, wanted) for table in tables)
     if is_image_name(path.name):
         return True
-    if not path.is_file() or not is_table(path):
-        return False
+    return path.is_file() and is_table(path) and _table_of_images(path, wanted)
+
+
+def _table_of_images(path: Path, wanted: _Wanted) -> bool:
     shape = look_at(path)
     if isinstance(shape, Problem):
         return False
@@ -51,4 +88,18 @@ def _is_images(path: Path) -> bool:
     if shape.format == "parquet":
         with path.open("rb") as file:
             blobs = blob_columns(file)
-    return image_column(sample_of(path), shape.columns, blobs) is not None
+    if wanted.image is not None and wanted.image in (*blobs, *shape.columns):
+        return True
+    found = image_column(sample_of(path), shape.columns, blobs)
+    if found is None:
+        return False
+    words = next((c for c in shape.columns if c.strip().casefold() in CAPTION_NAMES), None)
+    if wanted.text is not None:
+        read, words = False, wanted.text
+    elif words is None:
+        return True
+    else:
+        read = wanted.reads != "text"
+    key = "reads_images" if read else "reads_text"
+    wanted.notes.append(say(key, table=path.name, image=shown(found), text=shown(words)))
+    return read

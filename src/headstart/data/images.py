@@ -89,18 +89,30 @@ class LabelledImages:
     """Images with labels.
 
     labels: (N,) int64 class numbers; (N, C) float32 of 0 and 1 for multilabel; (N,) float32 for
-        numbers. classes: names by class number, empty for numbers. note: what was inferred.
+        numbers. classes: names by class number, empty for numbers. source: the file or folder.
+    note: what was inferred.
     """
 
     images: Images
     labels: np.ndarray
     kind: Kind
     classes: tuple[str, ...]
+    source: str
     problems: tuple[Problem, ...] = ()
     note: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def rows(self) -> int:
+        """Records in the source."""
+        return self.images.rows
+
+    @property
+    def quarantined(self) -> int:
+        """Records that were set aside."""
+        return self.images.quarantined + self.images.rejected
 
     def take(self, chosen: np.ndarray) -> LabelledImages:
         """The chosen images, in the order given; classes stay as they are."""
@@ -218,7 +230,7 @@ def load_labelled_images(
         + f", {len(images)} images"
         + (f", {aside} set aside" if aside else "")
     )
-    return LabelledImages(images, labels, chosen, tuple(names), tuple(problems), note)
+    return LabelledImages(images, labels, chosen, tuple(names), source, tuple(problems), note)
 
 
 def usual_side(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from headstart.batch import Layout, Sequences
+from headstart.data.augment import resize
 from headstart.data.image_batches import PIXELS
 
 
@@ -39,12 +40,14 @@ class PixelScale:
 class PixelFrame:
     """How images enter the stream, as a vocabulary says it of texts.
 
-    image_size, patch_size: pixels a side. scale: from bytes to numbers.
+    image_size, patch_size: pixels a side. scale: from bytes to numbers. fit: whether images of
+    another size are brought to this one.
     """
 
     image_size: int
     patch_size: int
     scale: PixelScale = field(default_factory=PixelScale)
+    fit: bool = False
 
     @property
     def grid(self) -> int:
@@ -69,7 +72,10 @@ class PixelFrame:
 
     def patches(self, sequences: Sequences) -> np.ndarray:
         """Patches (S, P, D) of the field "pixels"; see `cut`."""
-        return self.cut(sequences.fields[PIXELS])
+        pixels = sequences.fields[PIXELS]
+        if self.fit:
+            pixels = resize(pixels, (self.image_size, self.image_size))
+        return self.cut(pixels)
 
     def cut(self, pixels: np.ndarray) -> np.ndarray:
         """(S, 3, H, W) uint8 to patches (S, P, D) fp32. Raises ValueError for another size."""

@@ -130,6 +130,7 @@ class LinearHead:
     scale: Floats
     labels: Labels  # label number of every output (classes only)
     outputs: int
+    loss: float = float("nan")  # cross-validated, if tuned; to compare features of the same rows
 
     def decision(self, features: Features) -> Floats:
         """Raw outputs, (rows, outputs)."""
@@ -199,11 +200,14 @@ def fit_linear(
             distance = float(np.sqrt(((matrix - shift) ** 2).sum(axis=1).mean()))
             scale = np.array([distance if distance > 1e-8 else 1.0])
         matrix = (matrix - shift) / scale
-    strength, tuned = _tune(matrix, labels, kind=kind, seed=seed, balanced=balanced)
+    strength, loss = _tune(matrix, labels, kind=kind, seed=seed, balanced=balanced)
     weight, bias = _solve(matrix, labels, kind=kind, strength=strength, balanced=balanced)
     names = np.unique(labels) if kind == "classes" else np.arange(len(bias))
     outputs = int(names.max()) + 1 if kind == "classes" else len(bias)
-    return LinearHead(kind, strength, tuned, weight, bias, columns, shift, scale, names, outputs)
+    tuned = bool(np.isfinite(loss))
+    return LinearHead(
+        kind, strength, tuned, weight, bias, columns, shift, scale, names, outputs, loss
+    )
 
 
 def fit_majority(labels: Labels, *, kind: Kind) -> LinearHead:
@@ -278,9 +282,9 @@ def _as_one_output(part: tuple[Floats, Floats], column: Labels) -> tuple[Floats,
 
 def _tune(
     matrix: Features, labels: Labels, *, kind: Kind, seed: int, balanced: bool
-) -> tuple[float, bool]:
-    """The C with the smallest cross-validated loss (ties: the stronger penalty), and whether
-    tuned.
+) -> tuple[float, float]:
+    """The C with the smallest cross-validated loss (ties: the stronger penalty), and that loss; NaN
+    if not tuned.
     """
     rows = len(labels)
     count = FOLDS if rows < MANY else FOLDS_OF_MANY
@@ -288,13 +292,13 @@ def _tune(
     if kind == "classes":
         smallest = int(np.unique(labels, return_counts=True)[1].min())
         if smallest < FEWEST_FOR_CV or len(np.unique(labels)) < 2:
-            return FIXED_C, False
+            return FIXED_C, float("nan")
         # every fold's training part has all classes
         labels = np.unique(labels, return_inverse=True)[1]
         folds = StratifiedKFold(min(count, smallest), shuffle=True, random_state=seed)
     else:
         if rows < 2 * FOLDS:
-            return (FIXED_C if kind == "multilabel" else 1.0), False
+            return (FIXED_C if kind == "multilabel" else 1.0), float("nan")
         folds = KFold(count, shuffle=True, random_state=seed)
     losses = np.zeros(len(GRID))
     for inside, outside in folds.split(np.zeros(rows), labels if kind == "classes" else None):
@@ -306,7 +310,7 @@ def _tune(
     for place in range(1, len(GRID)):
         if losses[place] < losses[best] * (1 - 1e-4):
             best = place
-    return GRID[best], True
+    return GRID[best], float(losses[best])
 
 
 def _loss(matrix: Features, labels: Labels, part: tuple[Floats, Floats], *, kind: Kind) -> float:

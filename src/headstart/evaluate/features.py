@@ -1,8 +1,8 @@
-"""Frozen features: one vector a text from a model that is not trained.
+"""Frozen features: one vector a text or image from a model that is not trained.
 
-In: encoded texts. Out: (N, F) fp32, in the order of the texts. A text's vector is the mean of its
+In: encoded texts or images. Out: (N, F) fp32, in their order. A text's vector is the mean of its
 windows' vectors, weighted by length, so a linear head gives the same whether it is applied to the
-text's vector or to each window. `FeatureCache` computes each text once, whatever asks for it.
+text's vector or to each window. `FeatureCache` computes each input once, whatever asks for it.
 Gradients are never kept; the model is left as it was.
 """
 
@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.batch import Batch, Layout, Sequences
+from headstart.data.image_batches import PIXELS
+from headstart.families.blocks import shallower
 from headstart.families.heads import Pooler, pool
 from headstart.families.model import Model
 from headstart.nn.packed import can_pack, pack
-from headstart.objectives.objective import Vocabulary
-from headstart.tasks import Classify, Examples, average, mean_style, room
+from headstart.tasks import Classify, Examples, Frame, average, mean_style
 from headstart.tasks.examples import MAX_WINDOWS
 from headstart.train.precision import choose_precision, computes_bf16
 from headstart.train.settings import TrainSettings
@@ -37,7 +38,7 @@ TOKENS_PER_BATCH = 4096  # fits a processor's cache
 
 
 class FeatureCache:
-    """Features of texts by one frozen model; a text that was seen before costs a look-up.
+    """Features by one frozen model; an input that was seen before costs a look-up.
 
     layers: "last" is what a fine-tuned head sees; "several" are the last, the middle and the
     embedding side by side. pooler: what stands between the last states and the features; by default
@@ -47,7 +48,7 @@ class FeatureCache:
     def __init__(
         self,
         model: Model,
-        vocabulary: Vocabulary,
+        frame: Frame,
         *,
         layers: Layers = "last",
         max_length: int = 128,
@@ -58,26 +59,45 @@ class FeatureCache:
         pooler: Pooler | None = None,
         poll: Callable[[], None] = lambda: None,
     ):
-        self.vocabulary, self.layers, self.max_windows = vocabulary, layers, max_windows
-        self.window = room(model, vocabulary, max_length)
+        self.frame, self.layers, self.max_windows = frame, layers, max_windows
+        self.window = frame.room(model.config.max_positions, max_length)
         self.tokens_per_batch, self.poll = tokens_per_batch, poll
+        self._given, self._precision, self._device = model, precision, device
         self.model = for_inference(model, precision, device=device)
         self._read = _reader(self.model, layers, pooler)
         self._known: dict[bytes, np.ndarray] = {}
+        self._cuts: dict[int, FeatureCache] = {}
 
-    def of(self, texts: Sequences) -> np.ndarray:
-        """(N, F) features of whole texts, given without special tokens."""
-        keys = _digests(texts)
+    def through(self, depth: int) -> FeatureCache:
+        """Features after the first `depth` blocks, mean-pooled; 0 are these features themselves."""
+        if depth in (0, self._given.config.num_layers):
+            return self
+        if depth not in self._cuts:
+            self._cuts[depth] = FeatureCache(
+                shallower(self._given, depth),
+                self.frame,
+                layers=self.layers,
+                max_windows=self.max_windows,
+                tokens_per_batch=self.tokens_per_batch,
+                precision=self._precision,
+                device=self._device,
+                poll=self.poll,
+            )
+        return self._cuts[depth]
+
+    def of(self, inputs: Sequences) -> np.ndarray:
+        """(N, F) features of images, or of whole texts given without special tokens."""
+        keys = _digests(inputs)
         fresh = {key: n for n, key in enumerate(keys) if key not in self._known}
         if fresh:
             chosen = np.fromiter(fresh.values(), np.int64, len(fresh))
             examples = Examples(
-                texts.take(chosen), window=self.window, max_windows=self.max_windows
+                inputs.take(chosen), window=self.window, max_windows=self.max_windows
             )
             values = read_out(
                 self.model,
                 examples,
-                self.vocabulary,
+                self.frame,
                 self._read,
                 tokens_per_batch=self.tokens_per_batch,
                 poll=self.poll,
@@ -88,8 +108,8 @@ class FeatureCache:
 
 def extract(
     model: Model,
-    texts: Sequences,
-    vocabulary: Vocabulary,
+    inputs: Sequences,
+    frame: Frame,
     *,
     layers: Layers = "last",
     max_length: int = 128,
@@ -98,14 +118,14 @@ def extract(
     pooler: Pooler | None = None,
     poll: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """(N, F) fp32 features of whole texts (without special tokens), in their order.
+    """(N, F) fp32 features of images, or of whole texts without special tokens, in their order.
 
     precision: "auto" computes in bf16 where the processor has it. Raises InputError if max_length
     leaves no room for text.
     """
     cache = FeatureCache(
         model,
-        vocabulary,
+        frame,
         layers=layers,
         max_length=max_length,
         tokens_per_batch=tokens_per_batch,
@@ -113,13 +133,13 @@ def extract(
         pooler=pooler,
         poll=poll,
     )
-    return cache.of(texts)
+    return cache.of(inputs)
 
 
 def read_out(
     model: Model,
     examples: Examples,
-    vocabulary: Vocabulary,
+    frame: Frame,
     read: Read,
     *,
     tokens_per_batch: int = TOKENS_PER_BATCH,
@@ -127,17 +147,17 @@ def read_out(
 ) -> np.ndarray:
     """(N, F) of all examples: `read` of each window, averaged over the windows by length.
 
-    Batches hold texts of like length within the token budget. poll: called between batches.
+    Batches hold inputs of like length within the token budget. poll: called between batches.
     """
     if not len(examples):
         return np.zeros((0, 0), dtype=np.float32)
-    frame = Classify("number", outputs=1, vocabulary=vocabulary)
+    task = Classify("number", outputs=1, frame=frame)
     device = model.embed.tokens.weight.device
     found: np.ndarray | None = None
     with frozen(model):
         for chosen in examples.in_batches(tokens_per_batch):
             poll()
-            batch = frame.lay_out(examples.take(chosen), pack=False).to(device)
+            batch = task.lay_out(examples.take(chosen), pack=False).to(device)
             lengths, owner = batch.layout["tokens"].lengths, batch.targets["owner"]
             values = average(read(model, batch), lengths, owner, len(chosen)).cpu().numpy()
             if found is None:
@@ -210,10 +230,15 @@ def _level(states: Tensor, layout: Layout) -> Tensor:
     return pool(F.layer_norm(states.float(), states.shape[-1:]), layout, "mean")
 
 
-def _digests(texts: Sequences) -> list[bytes]:
-    tokens = texts.tokens.astype(np.int64)
-    starts = texts.starts
+def _digests(inputs: Sequences) -> list[bytes]:
+    if PIXELS in inputs.fields:
+        return [
+            hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            for image in inputs.fields[PIXELS]
+        ]
+    tokens = inputs.tokens.astype(np.int64)
+    starts = inputs.starts
     return [
         hashlib.blake2b(tokens[begin : begin + length].tobytes(), digest_size=16).digest()
-        for begin, length in zip(starts.tolist(), texts.lengths.tolist(), strict=True)
+        for begin, length in zip(starts.tolist(), inputs.lengths.tolist(), strict=True)
     ]

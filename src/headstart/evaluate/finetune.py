@@ -1,9 +1,9 @@
 """Fine-tuning: some or all weights of a copy of the start learn a labelled task.
 
-In: a start, encoded labelled texts, settings. Out: a `Fitted`. The loop is `train.Trainer`; here is
-decided what trains, for how many steps and from which head. With `head_first` the classifier
-begins as the tuned linear probe, so that step 0 answers exactly as the probe does; its scores are
-made smaller by `head_scale`.
+In: a start, encoded labelled texts or images, settings. Out: a `Fitted`. The loop is
+`train.Trainer`; here is decided what trains, for how many steps and from which head. With
+`head_first` the classifier begins as the tuned linear probe, so that step 0 answers exactly as the
+probe does; its scores are made smaller by `head_scale`. Images are seen anew in every epoch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from headstart.data.image_batches import Views
 from headstart.data.loader import TokenBatches
 from headstart.errors import InputError
 from headstart.evaluate.baselines import LinearHead, fit_linear
@@ -30,8 +31,8 @@ from headstart.families.heads import SequenceHead
 from headstart.families.model import Model
 from headstart.nn import add_lora, merge_lora
 from headstart.nn.block import Block
-from headstart.tasks import Classify, Examples, LabelledTokens, balanced_weights, room, stratified
-from headstart.train import Learner, Probe, StepRecord, Trainer, TrainSettings
+from headstart.tasks import Classify, Examples, LabelledTokens, balanced_weights, stratified
+from headstart.train import Learner, Probe, Source, StepRecord, Trainer, TrainSettings
 
 LEAST_FOR_HOLDOUT = 40  # labels, below which none are held out
 GRADUAL_SHARE = 0.5  # of the steps, in which blocks join one after another
@@ -88,10 +89,10 @@ def finetune(
         model.requires_grad_(False)
         names = [n for n, part in model.stack.blocks.named_modules() if isinstance(part, nn.Linear)]
         add_lora(model.stack.blocks, names, rank=settings.rank, alpha=settings.alpha, seed=seed)
-    window = room(model, start.vocabulary, settings.max_length)
-    source = TokenBatches(
+    window = start.frame.room(model.config.max_positions, settings.max_length)
+    batches = TokenBatches(
         Examples(
-            learnt.texts,
+            learnt.inputs,
             window=window,
             labels=_standardised(learnt, shift, scale),
             max_windows=settings.max_windows,
@@ -99,10 +100,14 @@ def finetune(
         tokens_per_batch=settings.tokens_per_batch,
         seed=seed,
     )
+    patches = model.config.patches
+    source: Source = batches
+    if patches is not None:
+        source = Views(batches, side=patches.image_size, seed=seed, how=settings.views)
     probes = _probes(start, held, settings, shift=shift, scale=scale)
     learner = Learner(model, heads)
     rate = settings.rate(method, parameters=parameters)
-    planned = stages(method, settings, blocks=len(model.stack.blocks), source=source)
+    planned = stages(method, settings, blocks=len(model.stack.blocks), source=batches)
     for number, stage in enumerate(planned):
         trained = method != "lora"
         if trained:
@@ -127,7 +132,7 @@ def finetune(
         head=head.eval(),
         kind=examples.kind,
         classes=examples.classes,
-        vocabulary=start.vocabulary,
+        frame=start.frame,
         method=method,
         max_length=settings.max_length,
         max_windows=settings.max_windows,
@@ -153,14 +158,14 @@ def probe_first(
     if cache is None or cache.layers != "last" or settings.head == "family":
         cache = FeatureCache(
             start.model,
-            start.vocabulary,
+            start.frame,
             max_length=settings.max_length,
             max_windows=settings.max_windows,
             precision=settings.precision,
             device=settings.device,
             pooler=copy.deepcopy(head.pooler),
         )
-    features = cache.of(examples.texts)
+    features = cache.of(examples.inputs)
     linear = fit_probe(features, examples, seed=seed, balanced=settings.balanced)
     write_head(head, linear)
     return linear
@@ -237,7 +242,7 @@ def _task(start: Start, examples: LabelledTokens, settings: TransferSettings) ->
     return Classify(
         examples.kind,
         outputs=outputs,
-        vocabulary=start.vocabulary,
+        frame=start.frame,
         weights=weights,
         head=settings.head,
     )
@@ -274,13 +279,13 @@ def _probes(
             head=copy.deepcopy(head).float(),
             kind=held.kind,
             classes=held.classes,
-            vocabulary=start.vocabulary,
+            frame=start.frame,
             method="check",
             max_length=settings.max_length,
             max_windows=settings.max_windows,
             precision="fp32",
         )
-        raw = fitted.predict(held.texts, poll=poll) * scale + shift
+        raw = fitted.predict(held.inputs, poll=poll) * scale + shift
         return score(fitted.task.answers(raw), held.labels, kind=held.kind).value
 
     return [Probe("held out", measure)]

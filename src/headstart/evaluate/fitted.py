@@ -1,4 +1,4 @@
-"""A model that has learnt a labelled task: answers for texts, and a folder to keep it in.
+"""A model that has learnt a labelled task: answers for texts or images, a folder to keep it in.
 
 In: a body, a sequence head and what the labels are. Out: raw scores, the same in a report, in
 `evaluate` and in `predict`: each text is cut into windows and its scores are averaged.
@@ -16,7 +16,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
+from headstart.data.patches import PixelFrame, PixelScale
 from headstart.data.text import framed
+from headstart.errors import InputError
 from headstart.evaluate.baselines import LinearHead
 from headstart.evaluate.features import (
     TOKENS_PER_BATCH,
@@ -29,7 +31,7 @@ from headstart.families.heads import SequenceHead, states_for
 from headstart.families.model import Model
 from headstart.families.readout import Readout, load_readout, save_readout
 from headstart.objectives.objective import Vocabulary
-from headstart.tasks import Classify, Examples, Kind, room, stock_vocabulary
+from headstart.tasks import Classify, Examples, Frame, Kind, stock_vocabulary
 from headstart.tasks.examples import MAX_WINDOWS
 
 ABSENT = -1e4  # raw score of a class that no label named
@@ -41,11 +43,12 @@ Setting = str | float | int | bool
 class Start:
     """What a transfer starts from.
 
-    heads: of the checkpoint. pretrained: false for fresh weights. name: for people.
+    frame: how inputs enter the model. heads: of the checkpoint. pretrained: false for fresh
+    weights. name: for people.
     """
 
     model: Model
-    vocabulary: Vocabulary
+    frame: Frame
     heads: Mapping[str, nn.Module] = field(default_factory=dict)
     pretrained: bool = True
     tokenizer: Tokenizer | None = None
@@ -58,14 +61,14 @@ class Fitted:
 
     kind, classes: what its scores mean. cost_s: wall time of learning. settings: what repeats it.
     method: what was trained. linear, cache: of a probe, whose scores need no new pass through the
-    body for texts that were read before.
+    body for inputs that were read before.
     """
 
     model: Model
     head: SequenceHead | None
     kind: Kind
     classes: tuple[str, ...]
-    vocabulary: Vocabulary
+    frame: Frame
     method: str
     max_length: int
     max_windows: int = MAX_WINDOWS
@@ -77,13 +80,13 @@ class Fitted:
 
     @property
     def outputs(self) -> int:
-        """Scores of one text."""
+        """Scores of one text or image."""
         return 1 if self.kind == "number" else len(self.classes)
 
     @property
     def task(self) -> Classify:
         """The task, for turning scores into answers."""
-        return Classify(self.kind, outputs=self.outputs, vocabulary=self.vocabulary)
+        return Classify(self.kind, outputs=self.outputs, frame=self.frame)
 
     @cached_property
     def _body(self) -> Model:
@@ -91,17 +94,17 @@ class Fitted:
 
     def predict(
         self,
-        texts: Sequences,
+        inputs: Sequences,
         *,
         tokens_per_batch: int = TOKENS_PER_BATCH,
         poll: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
-        """Raw scores (N, C), fp32, of whole texts given without special tokens, in their order."""
-        if not len(texts):
+        """Raw scores (N, C), fp32, of images or whole texts without special tokens, in order."""
+        if not len(inputs):
             return np.zeros((0, self.outputs), dtype=np.float32)
         if self.linear is not None and self.cache is not None:
             weight, bias = affine(self.linear, outputs=self.outputs)
-            return np.asarray(self.cache.of(texts) @ weight.T + bias, dtype=np.float32)
+            return np.asarray(self.cache.of(inputs) @ weight.T + bias, dtype=np.float32)
         assert self.head is not None, "without a head there is a linear map"
         head = self.head
 
@@ -109,19 +112,19 @@ class Fitted:
             scores: Tensor = head(states_for(head, model, batch).float(), batch.layout["tokens"])
             return scores
 
-        window = room(self.model, self.vocabulary, self.max_length)
+        window = self.frame.room(self.model.config.max_positions, self.max_length)
         return read_out(
             self._body,
-            Examples(texts, window=window, max_windows=self.max_windows),
-            self.vocabulary,
+            Examples(inputs, window=window, max_windows=self.max_windows),
+            self.frame,
             read,
             tokens_per_batch=tokens_per_batch,
             poll=poll,
         )
 
-    def answers(self, texts: Sequences) -> np.ndarray:
+    def answers(self, inputs: Sequences) -> np.ndarray:
         """Labels in the form in which gold labels come."""
-        return self.task.answers(self.predict(texts))
+        return self.task.answers(self.predict(inputs))
 
     def save(self, folder: str | Path, *, tokenizer: Tokenizer | None, about: str = "") -> Path:
         """Write a Hugging Face folder; see `families.readout` for what opens it.
@@ -130,8 +133,8 @@ class Fitted:
         learnt with. Raises InputError for a probe that reads several layers, which no folder can
         express.
         """
-        if tokenizer is not None:
-            tokenizer = framed(tokenizer, self.vocabulary.cls, self.vocabulary.sep)
+        if tokenizer is not None and isinstance(self.frame, Vocabulary):
+            tokenizer = framed(tokenizer, self.frame.cls, self.frame.sep)
         readout = Readout(
             self.model,
             self.head,
@@ -139,25 +142,37 @@ class Fitted:
             classes=self.classes,
             max_length=self.max_length,
             max_windows=self.max_windows,
+            pixels=self.frame.scale if isinstance(self.frame, PixelFrame) else None,
         )
         return save_readout(readout, folder, tokenizer=tokenizer, about=about)
 
 
 def load_fitted(
-    folder: str | Path, tokenizer: Tokenizer, *, precision: Precision = "auto"
+    folder: str | Path, tokenizer: Tokenizer | None, *, precision: Precision = "auto"
 ) -> Fitted:
     """A model with a sequence head from a folder: one that we wrote, or a stock one.
+
+    tokenizer: None for a model of images.
 
     Raises InputError if there is no head that answers, CheckpointError for a damaged folder.
     """
     found = load_readout(folder)
     assert found.head is not None, "load_readout demands a head"
+    patches = found.model.config.patches
+    frame: Frame
+    if patches is not None:
+        scale = found.pixels or PixelScale()
+        frame = PixelFrame(patches.image_size, patches.patch_size, scale)
+    elif tokenizer is not None:
+        frame = stock_vocabulary(tokenizer)
+    else:
+        raise InputError(f"{folder} has no tokenizer.json, so its model cannot be given text")
     return Fitted(
         model=found.model,
         head=found.head,
         kind=found.kind,
         classes=found.classes,
-        vocabulary=stock_vocabulary(tokenizer),
+        frame=frame,
         method="loaded",
         max_length=found.max_length,
         max_windows=found.max_windows,

@@ -27,7 +27,6 @@ from headstart.families import Loaded
 from headstart.families.heads import LanguageHead
 from headstart.families.model import Model
 from headstart.objectives.objective import Vocabulary
-from headstart.tasks import room
 
 Reading = Literal["causal", "masked"]
 TOKENS_PER_BATCH = 4096
@@ -80,7 +79,7 @@ def likelihood(
             "predicts tokens"
         )
     body = for_inference(loaded.model, precision)
-    windows, owner = _windows(texts, room(body, vocabulary, max_length))
+    windows, owner = _windows(texts, vocabulary.room(body.config.max_positions, max_length))
     measure = _causal if reading == "causal" else _masked
     sums, counts = np.zeros(len(windows)), np.zeros(len(windows), dtype=np.int64)
     with frozen(body), frozen(head):

@@ -17,8 +17,7 @@ from headstart.evaluate.baselines import fit_linear
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import default_metric, score
 from headstart.families.model import Model
-from headstart.objectives.objective import Vocabulary
-from headstart.tasks import LabelledTokens
+from headstart.tasks import Frame, LabelledTokens
 from headstart.train import Learner, Probe
 
 FOLDS = 5
@@ -26,7 +25,7 @@ MOST_EXAMPLES = 1000
 
 
 def online_probe(
-    examples: LabelledTokens, vocabulary: Vocabulary, *, max_length: int, seed: int = 0
+    examples: LabelledTokens, frame: Frame, *, max_length: int, seed: int = 0
 ) -> Probe:
     """A probe of this task. At most 1,000 examples are read, chosen once.
 
@@ -44,8 +43,8 @@ def online_probe(
 
     def measure(learner: Learner, poll: Callable[[], None]) -> float:
         assert isinstance(learner.model, Model), "the probe reads our models"
-        cache = FeatureCache(learner.model, vocabulary, max_length=max_length, poll=poll)
-        features = cache.of(examples.texts).astype(np.float64)
+        cache = FeatureCache(learner.model, frame, max_length=max_length, poll=poll)
+        features = cache.of(examples.inputs).astype(np.float64)
         values = []
         for inside, outside in folds:
             poll()

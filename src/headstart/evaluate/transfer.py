@@ -23,8 +23,9 @@ from headstart.evaluate.fitted import Fitted, Start
 from headstart.evaluate.metrics import default_metric, score
 from headstart.evaluate.self_training import self_train
 from headstart.evaluate.transfer_settings import METHODS, Method, TransferSettings
-from headstart.families.readout import plain_head
-from headstart.tasks import LabelledTokens, stratified
+from headstart.families.blocks import shallower
+from headstart.families.heads import SequenceHead, make_head
+from headstart.tasks import LabelledTokens, mean_style, stratified
 
 FEW_LABELS = 32  # up to here, auto is the probe
 SPLIT_OFTEN = 300  # labels, below which a choice is made on three splits instead of one
@@ -40,6 +41,7 @@ __all__ = [
     "Start",
     "TransferSettings",
     "choose",
+    "depths",
     "feature_cache",
     "transfer",
 ]
@@ -55,6 +57,8 @@ class Candidate:
     @property
     def name(self) -> str:
         """The method, with its rate and passes where these are its own."""
+        if self.method == "probe" and self.settings.depth:
+            return f"probe ({self.settings.depth} blocks)"
         if self.settings.lr is None:
             return self.method
         return f"{self.method} (lr {self.settings.lr:g}, {self.settings.epochs:g} epochs)"
@@ -94,7 +98,7 @@ def transfer(
     """
     began = time.perf_counter()
     settings = settings or TransferSettings()
-    if choice is None and (method == "auto" or not start.pretrained):
+    if choice is None and (method in ("auto", "probe") or not start.pretrained):
         options = candidates(start, examples, method, settings)
         choice = choose(start, examples, options, seed=seed, cache=cache)
     if choice is not None:
@@ -120,13 +124,33 @@ def feature_cache(start: Start, settings: TransferSettings) -> FeatureCache:
     """What computes the start's frozen features, each text once."""
     return FeatureCache(
         start.model,
-        start.vocabulary,
+        start.frame,
         layers=settings.layers,
         max_length=settings.max_length,
         max_windows=settings.max_windows,
         precision=settings.precision,
         device=settings.device,
+        pooler=None if settings.head == "mean" else _family_head(start, outputs=1).pooler,
     )
+
+
+def _family_head(start: Start, *, outputs: int) -> SequenceHead:
+    head = make_head(start.model, "sequence", outputs=outputs, start=start.heads)
+    assert isinstance(head, SequenceHead), "a sequence head was asked for"
+    return head.float()
+
+
+def depths(start: Start, settings: TransferSettings) -> list[int]:
+    """After how many blocks a probe may read; 0: after all.
+
+    What masked images teach lies deeper inside than the last block, so there is a choice for models
+    of images; it is left out where the class token is read. Source: He et al. 2022, section 5.
+    """
+    layers = start.model.config.num_layers
+    if start.model.config.patches is None or settings.head == "family":
+        return [0]
+    inner = {-(-3 * layers // 4), -(-layers // 2)} - {layers}
+    return [0, *sorted(inner, reverse=True)]
 
 
 def candidates(
@@ -139,12 +163,12 @@ def candidates(
     if not start.pretrained and method != "probe":
         chosen: Method = "full" if method == "auto" else method
         return [Candidate(chosen, option) for option in fresh_rates(settings)]
-    if method != "auto":
-        return [Candidate(method, settings)]
-    probe = Candidate("probe", settings)
-    if len(examples) <= FEW_LABELS:
-        return [probe]
-    return [probe, Candidate("full", settings)]
+    probes = [Candidate("probe", replace(settings, depth=d)) for d in depths(start, settings)]
+    if method == "probe" or (method == "auto" and len(examples) <= FEW_LABELS):
+        return probes
+    if method == "auto":
+        return [*probes, Candidate("full", settings)]
+    return [Candidate(method, settings)]
 
 
 def choose(
@@ -206,7 +230,7 @@ def _held_out_score(
             choice=Choice(option, {}, 0.0),
         )
         gold = examples.labels[held]
-        answers = fitted.answers(examples.texts.take(held))
+        answers = fitted.answers(examples.inputs.take(held))
         values.append(score(answers, gold, kind=examples.kind, metric=metric).value)
     return float(np.mean(values))
 
@@ -222,7 +246,8 @@ def _probe(
 ) -> Fitted:
     if cache is None or cache.layers != settings.layers:
         cache = feature_cache(start, settings)
-    features = cache.of(examples.texts)
+    body, cache = start.model, cache.through(settings.depth)
+    features = cache.of(examples.inputs)
     linear = fit_probe(features, examples, seed=seed, balanced=settings.balanced)
     if settings.self_training and unlabelled is not None and examples.kind == "classes":
         linear = self_train(
@@ -236,15 +261,20 @@ def _probe(
         )
     head = None
     if settings.layers == "last":
-        head = plain_head(start.model, outputs=examples.outputs, norm=start.model.style.pool_norm)
+        if settings.depth:
+            body = shallower(body, settings.depth)
+        if settings.head == "family":
+            head = _family_head(start, outputs=examples.outputs)
+        else:
+            head = SequenceHead(body.config, mean_style(body), outputs=examples.outputs)
         write_head(head, linear)
         head.eval()
     return Fitted(
-        model=start.model,
+        model=body,
         head=head,
         kind=examples.kind,
         classes=examples.classes,
-        vocabulary=start.vocabulary,
+        frame=start.frame,
         method="probe",
         max_length=settings.max_length,
         max_windows=settings.max_windows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from headstart.data.augment import Augmentation
 from headstart.errors import InputError
 from headstart.evaluate.features import Layers, Precision
 from headstart.tasks.classify import HeadForm
@@ -33,6 +34,9 @@ class TransferSettings:
     balanced: classes weigh the same however frequent they are.
     holdout: share of the labels held out to stop early by, with `patience` checks; 0 is none.
     self_training: rounds of pseudo-labels for a probe, where unlabelled texts are given.
+    depth: blocks that a probe reads through; 0: all.
+    crop, mirror, jitter: how images are varied while fine-tuning, see `data.augment`: least share
+        of the area that is kept, left and right swapped, most change of colours.
     max_length: tokens of a window, special ones included. max_windows: of one text.
     """
 
@@ -58,6 +62,10 @@ class TransferSettings:
     holdout: float = 0.0
     patience: int = 3
     self_training: int = 0
+    depth: int = 0
+    crop: float = 1.0
+    mirror: bool = False
+    jitter: float = 0.0
     max_length: int = 128
     max_windows: int = 8
     precision: Precision = "auto"
@@ -72,6 +80,17 @@ class TransferSettings:
                 f"max_windows must be at least 1 and epochs more than 0, but they are "
                 f"{self.max_windows} and {self.epochs}"
             )
+
+    @property
+    def views(self) -> Augmentation:
+        """How images are varied while fine-tuning."""
+        return Augmentation(
+            scale=(self.crop, 1.0),
+            mirror=self.mirror,
+            brightness=self.jitter,
+            contrast=self.jitter,
+            saturation=self.jitter,
+        )
 
     def rate(self, method: Method, *, parameters: int) -> float:
         """The peak learning rate of a method for a model of this size."""

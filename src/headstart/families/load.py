@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from headstart.data.patches import PixelScale
 from headstart.errors import CheckpointError, InputError
+from headstart.families.blocks import without_mean_block
 from headstart.families.catalog import find_model_type
 from headstart.families.family import Family, HFConfig
 from headstart.families.fields import Fields, read_fields
-from headstart.families.heads import HeadKind, plain_head
+from headstart.families.heads import HeadKind, SequenceHead, plain_head
 from headstart.families.model import Model
 from headstart.families.names import Rule, Shape, compare_names, spell_out
 from headstart.families.processor import read_processor
@@ -29,6 +30,7 @@ from headstart.families.style import HeadStyle
 from headstart.families.weights import Stored, find_weights, read_tensors
 from headstart.nn import TransformerConfig
 
+MEAN_POOLING = "headstart_mean_pooling"  # in config.json: the last block takes the mean
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 
 WANTED_FILES = (
@@ -123,10 +125,14 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Loa
     _fill(folder, family, found, parts, dtype=dtype)
     model = parts["model"].module
     assert isinstance(model, Model), "the first part is the model"
+    heads = {kind: part.module.eval() for kind, part in parts.items() if kind != "model"}
+    head = heads.get("sequence")
+    if hf.flag(MEAN_POOLING, False) and isinstance(head, SequenceHead):
+        model, heads["sequence"] = without_mean_block(model, head)
     tokenizer = folder / "tokenizer.json"
     return Loaded(
         model=model.eval(),
-        heads={kind: part.module.eval() for kind, part in parts.items() if kind != "model"},
+        heads=heads,
         family=family,
         hf_config=hf.values,
         labels=_labels(hf),

@@ -1,10 +1,11 @@
 """A body with a sequence head on mean-pooled states, as a folder that stock libraries open.
 
-Three ways, chosen by what the family's stock classifier can express:
+Four ways, chosen by what the family's stock classifier can express:
 * the head is the family's own: `AutoModelForSequenceClassification` gives the same scores;
 * ModernBERT: its classifier is mean pooling, a dense layer with activation, a norm and a linear
   map. Our head has no dense layer, so one is written that changes nothing: the identity with a bias
   so large that GELU is the identity too, and which the norm takes away again. Same scores in stock;
+* ViT: its classifier looks at the class token; one more block takes the mean there (`blocks.py`);
 * otherwise stock has no such class: the body is written with the head beside it, as the modules
   Pooling and Dense of sentence-transformers, whose `encode` then gives the raw scores.
 `head.json` says the rest: kind, classes, and how long texts are cut. Scores of windows are averaged
@@ -22,13 +23,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
+from headstart.data.patches import PixelScale
 from headstart.errors import CheckpointError, InputError
+from headstart.families.blocks import fits_a_block, mean_style
 from headstart.families.fields import read_fields, write_json
 from headstart.families.heads import SequenceHead, is_own
 from headstart.families.load import Loaded, Problem, load_model
 from headstart.families.model import Model
 from headstart.families.save import save_model, whole_folder
-from headstart.families.style import HeadStyle
 from headstart.families.weights import find_weights, read_tensors, write_tensors
 from headstart.nn import Norm
 
@@ -49,6 +51,7 @@ class Readout:
 
     head: None where the answers come from more than the last layer.
     max_length: tokens of a window, special ones included. max_windows: of one text.
+    pixels: how a model of images was given them.
     """
 
     model: Model
@@ -57,6 +60,7 @@ class Readout:
     classes: tuple[str, ...]
     max_length: int
     max_windows: int
+    pixels: PixelScale | None = None
 
 
 def save_readout(
@@ -80,6 +84,7 @@ def save_readout(
                 tokenizer=tokenizer,
                 labels=labels,
                 problem=PROBLEMS[readout.kind],
+                pixels=readout.pixels,
                 about=about,
             )
         else:
@@ -124,6 +129,7 @@ def load_readout(folder: str | Path) -> Readout:
         tuple(classes),
         ours.whole("max_length", 128, high=1_000_000),
         ours.whole("max_windows", 8, high=1_000_000),
+        loaded.pixels,
     )
 
 
@@ -139,24 +145,15 @@ def _stock_readout(folder: Path, loaded: Loaded) -> Readout:
     kind: Kind = found[0] if found else ("number" if outputs == 1 else "classes")
     names = loaded.labels or tuple(f"LABEL_{n}" for n in range(outputs))
     longest = min(512, loaded.model.config.max_positions)
-    return Readout(loaded.model, head, kind, () if kind == "number" else names, longest, 8)
-
-
-def plain_head(model: Model, *, outputs: int, norm: bool) -> SequenceHead:
-    """Mean pooling, perhaps a norm, and a linear map; weights as they come."""
-    return SequenceHead(model.config, _plain_style(model.style, norm=norm), outputs=outputs)
-
-
-def _plain_style(style: HeadStyle, *, norm: bool) -> HeadStyle:
-    return replace(
-        style, pooling="mean", pool_activation=None, pool_norm=norm, classifier_bias=True
+    return Readout(
+        loaded.model, head, kind, () if kind == "number" else names, longest, 8, loaded.pixels
     )
 
 
 def _as_stock(model: Model, head: SequenceHead) -> tuple[Model, SequenceHead] | None:
     """Model and head as the family's stock classifier, or None if it cannot give these scores."""
     pooler = head.pooler
-    if is_own(head, model.style):
+    if is_own(head, model.style) or fits_a_block(model, head):
         return model, head
     plain = pooler.pooling == "mean" and pooler.dense is None and pooler.norm is not None
     if model.family != "modern" or not plain or model.style.activation != "gelu":
@@ -222,7 +219,8 @@ def _read_dense(folder: Path, model: Model, *, outputs: int) -> SequenceHead:
             f"{folder}: {HEAD} speaks of a linear head, but {DENSE}/ is missing. Copy it again"
         )
     tensors = read_tensors(find_weights(folder / DENSE), dtype=torch.float32)
-    head = plain_head(model, outputs=outputs, norm=False)
+    style = mean_style(model.style, norm=False)
+    head = SequenceHead(model.config, style, outputs=outputs)
     wanted = {"linear.weight": head.classifier.weight, "linear.bias": head.classifier.bias}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}

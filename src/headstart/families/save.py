@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from headstart.data.patches import PixelScale
 from headstart.data.text import save_tokenizer, special_ids
 from headstart.errors import InputError
+from headstart.families.blocks import fits_a_block, with_mean_block
 from headstart.families.catalog import find
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import write_json
 from headstart.families.heads import HeadKind, SequenceHead
 from headstart.families.image_heads import MaskedPatchHead
-from headstart.families.load import Problem
+from headstart.families.load import MEAN_POOLING, Problem
 from headstart.families.model import Model
 from headstart.families.names import spell_out
 from headstart.families.processor import write_processor
@@ -41,6 +42,12 @@ PIPELINES: dict[str, str] = {
     "causal": "text-generation",
     "sequence": "text-classification",
 }
+
+MEAN_NOTE = (
+    "The scores stand on the mean of all tokens. Stock ViT classifiers look at the class token, so "
+    "the last block of this folder is one that takes that mean. It computes in fp32 and bf16; fp16 "
+    "cannot hold its numbers."
+)
 
 # what a model folder may hold; a folder with anything else is not replaced
 FOLDER_NAMES = ("README.md", "vocab.txt", "merges.txt", ".gitattributes")
@@ -75,7 +82,15 @@ def save_model(
     """
     family = find(model.family)
     named = known_heads(family, heads)
+    head = named.get("sequence")
+    mean = isinstance(head, SequenceHead) and fits_a_block(model, head)
+    if mean:
+        assert isinstance(head, SequenceHead), "seen above"
+        model, named["sequence"] = with_mean_block(model, head)
+        about = f"{about}\n\n{MEAN_NOTE}"
     config = hf_config(model, named, tokenizer=tokenizer, pad=pad, labels=labels, problem=problem)
+    if mean:
+        config[MEAN_POOLING] = True
     card = model_card(family, model, named, pooling=pooling, languages=languages, about=about)
     with whole_folder(Path(folder)) as place:
         write_json(place / "config.json", config)

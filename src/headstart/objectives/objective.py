@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headstart.batch import Batch, Sequences
+from headstart.batch import Batch, Layout, Sequences
 from headstart.data.pack import lay_out
 from headstart.errors import InputError
 from headstart.families.model import Model
@@ -49,6 +49,28 @@ class Vocabulary:
     special: tuple[int, ...]
     word_starts: np.ndarray
     sentinels: tuple[int, ...] = ()
+
+    def room(self, max_positions: int, max_length: int) -> int:
+        """Tokens of text that fit in one window, besides the special tokens around them."""
+        special = (self.cls is not None) + (self.sep is not None)
+        fits = min(max_length, max_positions) - special
+        if fits < 1:
+            raise InputError(
+                f"max_length {max_length} leaves no room for text beside {special} special tokens: "
+                "set it to at least 8"
+            )
+        return fits
+
+    def lay_out(
+        self, sequences: Sequences, *, pack: bool = True
+    ) -> tuple[dict[str, Tensor], Layout]:
+        """What a model takes of these windows, special tokens around each; pack: short ones may
+        share a row.
+        """
+        tokens, layout = lay_out(
+            sequences, prefix=self.cls, suffix=self.sep, pad=self.pad, pack=pack
+        )
+        return {"tokens": tokens}, layout
 
     @property
     def ordinary(self) -> np.ndarray:
@@ -130,11 +152,7 @@ class Pretraining:
         if self.pairs:
             sequences, segments, follows = self._pair(sequences, rng)
             targets["pairs.follows"] = torch.from_numpy(follows)
-        vocabulary = self.vocabulary
-        tokens, layout = lay_out(
-            sequences, prefix=vocabulary.cls, suffix=vocabulary.sep, pad=vocabulary.pad
-        )
-        inputs = {"tokens": tokens}
+        inputs, layout = self.vocabulary.lay_out(sequences)
         if segments is not None and self.segments:
             inputs["segments"] = _second(layout.positions, layout.sequence, segments)
         batch = Batch(inputs, {"tokens": layout}, targets, self.name)

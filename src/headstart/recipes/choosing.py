@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.config import IMAGE_FAMILY, OWN_OBJECTIVES, PretrainSettings
-from headstart.data.image_kind import holds_images
+from headstart.data.image_kind import Reads, holds_images
 from headstart.data.leaks import LeakReport
 from headstart.errors import InputError
 from headstart.events import Events
+from headstart.families import load_model, resolve
 from headstart.recipes import image_pretraining, pretraining
+from headstart.recipes.media import image_family, what_it_reads
 from headstart.recipes.results import PretrainResult
 from headstart.sections import objectives_for
 from headstart.words import say
@@ -31,7 +33,13 @@ def pretrain(
 
     Raises InputError if the family or the objective that was asked for is for the other.
     """
-    if holds_images(data):
+    reads: Reads | None = None
+    if settings.start != "scratch":
+        reads = what_it_reads(load_model(resolve(settings.start)))
+    elif "family" in settings.model.model_fields_set:
+        reads = "images" if settings.model.family == IMAGE_FAMILY else "text"
+    text, image = settings.data.text, settings.images.column
+    if holds_images(data, text=text, image=image, reads=reads, note=events.note):
         events.note(say("data_are_images"))
         chosen = for_images(settings, data)
         return image_pretraining.pretrain_images(data, settings=chosen, events=events)
@@ -45,14 +53,7 @@ def pretrain(
 
 def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
     """The settings with a family and an objective for images where none were given."""
-    model, objective = settings.model, settings.objective
-    if model.family != IMAGE_FAMILY:
-        if "family" in model.model_fields_set:
-            raise InputError(
-                f"{data[0]} holds images, but model.family {model.family} reads text: leave it "
-                f"out, or write model.family: {IMAGE_FAMILY}"
-            )
-        model = model.model_copy(update={"family": IMAGE_FAMILY})
+    model, objective = image_family(settings.model, data[0]), settings.objective
     able = objectives_for("image encoder")
     if objective.name not in able:
         if "name" in objective.model_fields_set:

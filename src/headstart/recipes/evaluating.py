@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from headstart.data.dataset import Labelled, load_labelled
+from headstart.data.images import LabelledImages, load_labelled_images
 from headstart.errors import InputError
 from headstart.evaluate.metrics import Kind, Metric, default_metric, score
 from headstart.evaluate.resampling import score_interval
 from headstart.events import Events, Silent
+from headstart.recipes.media import Rows, refuse_text
 from headstart.recipes.results import Measured
 from headstart.serve.predict import Predictor
 
@@ -53,34 +55,48 @@ def read_for(
     text: str | None,
     label: str | None,
     events: Events,
-) -> Labelled:
-    """One labelled file in the classes of a model."""
+) -> Rows:
+    """One labelled file or folder in the classes of a model."""
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
-    examples = load_labelled(
-        data[0],
-        text=text,
-        label=label,
-        kind=predictor.fitted.kind,
-        classes=predictor.classes or None,
-        bad_rows="skip",
-    )
+    kind, classes = predictor.fitted.kind, predictor.classes or None
+    examples: Rows
+    if predictor.reads_images:
+        refuse_text(data[0], text)
+        examples = load_labelled_images(
+            data[0],
+            side=predictor.frame_of_images.image_size,
+            label=label,
+            kind=kind,
+            classes=classes,
+            progress=lambda done, most: events.progress("decode", done, most),
+        )
+    else:
+        examples = load_labelled(
+            data[0], text=text, label=label, kind=kind, classes=classes, bad_rows="skip"
+        )
     echo(examples, events)
     return examples
 
 
-def echo(examples: Labelled, events: Events, *, most: int = 5) -> None:
+def echo(examples: Rows, events: Events, *, most: int = 5) -> None:
     """Say what was read, and the first rows that were set aside."""
     events.note(examples.note)
     for problem in examples.problems[:most]:
         events.note(str(problem))
 
 
-def answers_of(predictor: Predictor, examples: Labelled, *, events: Events) -> np.ndarray:
-    """A model's labels for the texts, in the form of gold labels."""
-    scores = predictor.scores(
-        examples.texts, progress=lambda done, total: events.progress("evaluate", done, total)
-    )
+def answers_of(predictor: Predictor, examples: Rows, *, events: Events) -> np.ndarray:
+    """A model's labels for these rows, in the form of gold labels."""
+
+    def progress(done: int, total: int) -> None:
+        events.progress("evaluate", done, total)
+
+    if isinstance(examples, LabelledImages):
+        scores = predictor.scores_of(examples.images.pixels, progress=progress)
+    else:
+        assert isinstance(examples, Labelled), "rows of texts"
+        scores = predictor.scores(examples.texts, progress=progress)
     return predictor.fitted.task.answers(scores)
 
 

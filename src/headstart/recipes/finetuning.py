@@ -1,4 +1,4 @@
-"""`headstart finetune`: a labelled file and a start in, a model that answers out.
+"""`headstart finetune`: labelled texts or images and a start in, a model that answers out.
 
 Rows that stand in the test file are left out of training. Every choice (method, best seed) is made
 on rows held out of the training file; the test file's labels are looked at once, when all is done.
@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from headstart.batch import Sequences
 from headstart.config import FinetuneSettings
-from headstart.data.dataset import Corpus, Labelled, load_labelled
+from headstart.data.dataset import Corpus, Labelled
 from headstart.data.leaks import find_leaks
-from headstart.data.text import encode, load_tokenizer, train_tokenizer
+from headstart.data.text import encode
 from headstart.errors import InputError, Interrupted
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import score
@@ -37,14 +36,15 @@ from headstart.evaluate.transfer import (
     transfer,
 )
 from headstart.events import Events
-from headstart.families import find, load_model, resolve
-from headstart.recipes.building import demand_classes, fresh_model, transfer_settings
+from headstart.recipes.building import demand_classes, transfer_settings
 from headstart.recipes.evaluating import echo, measured
+from headstart.recipes.media import Medium, medium_of
+from headstart.recipes.media import Rows as LabelledRows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
-from headstart.recipes.unfinished import Unfinished, digest_of_model, digest_of_rows
+from headstart.recipes.unfinished import Unfinished, digest_of_model
 from headstart.settings_file import settings_digest, to_yaml
-from headstart.tasks import LabelledTokens, stratified, tokenized, vocabulary_of
+from headstart.tasks import LabelledTokens, stratified
 from headstart.train import Outcome, RunFolder, StepRecord, TrainSettings, make_lineage
 from headstart.train.disk import write_atomically
 from headstart.train.precision import choose_precision
@@ -62,9 +62,9 @@ class Rows:
     measure on.
     """
 
-    learn: Labelled
-    held: Labelled | None
-    test: Labelled | None
+    learn: LabelledRows
+    held: LabelledRows | None
+    test: LabelledRows | None
 
 
 def finetune(
@@ -78,108 +78,75 @@ def finetune(
     began = time.perf_counter()
     folder = RunFolder(Path(settings.out or default_folder("finetune", data))).create()
     folder.write_settings(to_yaml(settings))
-    rows = read_rows_for(data, settings, events)
-    origin = open_start(start, settings, rows.learn)
-    how = transfer_settings(settings.transfer, settings.data, settings.machine)
-    _announce(origin, rows, settings, folder, events)
+    if len(data) != 1:
+        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    medium = medium_of(
+        data[0],
+        start,
+        text=settings.data,
+        images=settings.images,
+        model=settings.model,
+        seed=settings.seed,
+        events=events,
+    )
+    rows = read_rows_for(data[0], medium, settings, events)
+    origin = medium.start(rows.learn)
+    how = transfer_settings(settings, origin.frame)
+    _announce(origin, rows, medium, settings, folder, events)
     decisive = {
         "settings": settings_digest(settings),
-        "labels": digest_of_rows(rows.learn),
+        "labels": medium.digest(rows.learn),
         "start": digest_of_model(origin.model),
     }
     left = Unfinished(folder, decisive, events)
-    learnt = _learn(origin, rows, settings, how, left, events)
+    learnt = _learn(origin, rows, medium, settings, how, left, events)
     write_atomically(folder.metrics, _lines(learnt.history))
     best = learnt.fitted[learnt.best]
+    noun = {"text": "texts", "images": "images"}[medium.reads]
     best.save(
         folder.model,
         tokenizer=origin.tokenizer,
-        about=f"Fine-tuned from {start} by {best.method} on {len(rows.learn)} labelled texts.",
+        about=f"Fine-tuned from {start} by {best.method} on {len(rows.learn)} labelled {noun}.",
     )
-    assert origin.tokenizer is not None, "a start of this verb has a tokenizer"
-    result = _measure(learnt, rows, origin.tokenizer, events)
+    result = _measure(learnt, rows, lambda some: medium.encode(some, origin), events)
     seconds = time.perf_counter() - began
-    _write_lineage(folder, start, rows, settings, learnt, seconds)
+    digests = {"labels": medium.digest(rows.learn)}
+    if rows.test is not None:
+        digests["test"] = medium.digest(rows.test)
+    _write_lineage(folder, start, digests, settings, learnt, seconds)
     left.remove()
-    return FinetuneResult(folder.path, best.method, result, len(learnt.fitted), seconds)
-
-
-def read_rows_for(data: Sequence[Path], settings: FinetuneSettings, events: Events) -> Rows:
-    """Training rows, rows held out, and test rows without those that training repeats."""
-    if len(data) != 1:
-        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
-    chosen = settings.data
-    train = load_labelled(
-        data[0],
-        text=chosen.text,
-        label=chosen.label,
-        kind=chosen.kind,
-        encoding=chosen.encoding,
-        bad_rows="skip",
+    return FinetuneResult(
+        folder.path, best.method, result, len(learnt.fitted), seconds, reads=medium.reads
     )
+
+
+def read_rows_for(data: Path, medium: Medium, settings: FinetuneSettings, events: Events) -> Rows:
+    """Training rows, rows held out, and test rows without those that training repeats."""
+    train = medium.read(data)
     echo(train, events)
     if settings.test is None:
         if len(train) < 5:
             raise InputError(
-                f"{data[0]}: {len(train)} labelled rows are too few to hold some out for testing. "
+                f"{data}: {len(train)} labelled rows are too few to hold some out for testing. "
                 "Add rows, or give a test file with --test"
             )
         learn, held = stratified(train.labels, HELD_OUT, seed=settings.seed)
         events.note(say("test_split", rows=len(held)))
         return Rows(train.take(learn), train.take(held), None)
-    test = load_labelled(
-        settings.test,
-        text=train.text_column,
-        label=train.label_column,
-        kind=train.kind,
-        classes=train.classes or None,
-        encoding=chosen.encoding,
-        bad_rows="skip",
-    )
+    test = medium.read(settings.test, like=train)
     echo(test, events)
-    leaks = find_leaks(test=test.texts, train=train.texts)
-    if leaks.train_drop:
-        events.note(str(leaks))
-        kept = np.setdiff1d(np.arange(len(train)), np.fromiter(leaks.train_drop, np.int64))
+    repeated, found = medium.repeated(train, test)
+    if len(repeated):
+        events.note(found)
+        kept = np.setdiff1d(np.arange(len(train)), repeated)
         if not len(kept):
-            raise InputError(f"{data[0]}: every row stands in {settings.test} too. Separate them")
+            raise InputError(f"{data}: every row stands in {settings.test} too. Separate them")
         train = train.take(kept)
     one_model = settings.seeds == 1 or settings.transfer.method == "probe"
     if one_model or len(train) < LEAST_TO_CHOOSE:
         return Rows(train, None, test)
     learn, held = stratified(train.labels, TO_CHOOSE, seed=settings.seed)
     return Rows(train.take(learn), train.take(held), test)
-
-
-def open_start(start: str, settings: FinetuneSettings, learn: Labelled) -> Start:
-    """The model to start from: a folder's, or fresh weights with a tokenizer from the texts."""
-    if start != "scratch":
-        loaded = load_model(resolve(start))
-        if loaded.tokenizer is None:
-            raise InputError(f"{start} has no tokenizer.json, so its model cannot be given text")
-        tokenizer = load_tokenizer(loaded.tokenizer.parent)
-        return Start(
-            loaded.model,
-            vocabulary_of(tokenizer),
-            loaded.heads,
-            tokenizer=tokenizer,
-            name=start,
-        )
-    tokenizer = train_tokenizer(
-        learn.texts,
-        kind=settings.data.tokenizer,
-        vocab_size=settings.data.vocab_size,
-        lowercase=settings.data.lowercase,
-        style=find(settings.model.family).special_tokens,
-    )
-    vocabulary = vocabulary_of(tokenizer)
-    model = fresh_model(
-        settings.model,
-        vocab_size=vocabulary.size,
-        max_length=settings.data.max_length,
-        seed=settings.seed,
-    )
-    return Start(model, vocabulary, pretrained=False, tokenizer=tokenizer, name=start)
 
 
 @dataclass(frozen=True)
@@ -199,13 +166,13 @@ class _Learnt:
 def _learn(
     origin: Start,
     rows: Rows,
+    medium: Medium,
     settings: FinetuneSettings,
     how: TransferSettings,
     left: Unfinished,
     events: Events,
 ) -> _Learnt:
-    assert origin.tokenizer is not None, "a start of this verb has a tokenizer"
-    examples = tokenized(rows.learn, origin.tokenizer)
+    examples = examples_of(rows.learn, medium, origin)
     unlabelled = _unlabelled(origin, rows, settings, events)
     events.progress("features", 0, 0)
     cache = feature_cache(origin, how)
@@ -225,7 +192,7 @@ def _learn(
                        cache=cache, choice=choice, unlabelled=unlabelled,
                        folder=left.of_seed(seed), watch=watch)  # fmt: skip
         fitted.append(one)
-        scores.append(_held_out(one, rows.held, origin.tokenizer))
+        scores.append(_held_out(one, rows.held, medium, origin))
         history += [{"seed": seed, **line} for line in left.history(seed)]
         end = {"event": "seed", "seed": seed, "held_out": scores[-1], "seconds": one.cost_s}
         history.append(end)
@@ -264,9 +231,15 @@ def _unlabelled(
     """Texts of the corpus for self-training, without those of rows that are measured on."""
     if not settings.transfer.self_training:
         return None
-    demand_classes(rows.learn)
+    learn = rows.learn
+    if not isinstance(learn, Labelled):
+        raise InputError(
+            f"{learn.source} holds images, but transfer.self_training takes texts: leave it out"
+        )
+    demand_classes(learn)
     corpus = Corpus(settings.corpus, encoding=settings.data.encoding, bad_rows="skip")
-    apart = [text for part in (rows.held, rows.test) if part is not None for text in part.texts]
+    parts = [part for part in (rows.held, rows.test) if isinstance(part, Labelled)]
+    apart = [text for part in parts for text in part.texts]
     leaks = find_leaks(corpus, test=apart)
     texts = list(islice(corpus.without(leaks.drop).texts(), MOST_POOL))
     events.note(say("self_training", texts=len(texts), left_out=len(leaks.drop)))
@@ -284,42 +257,46 @@ def _tell_choice(choice: Choice, events: Events) -> None:
         events.note(say("method_chosen", method=choice.candidate.method, tried=tried))
 
 
-def _held_out(fitted: Fitted, held: Labelled | None, tokenizer: Tokenizer) -> float:
+def examples_of(rows: LabelledRows, medium: Medium, start: Start) -> LabelledTokens:
+    """Labelled rows as a model takes them."""
+    inputs = medium.encode(rows, start)
+    return LabelledTokens(inputs, rows.labels, rows.kind, tuple(rows.classes))
+
+
+def _held_out(fitted: Fitted, held: LabelledRows | None, medium: Medium, start: Start) -> float:
     if held is None or not len(held):
         return 0.0
     gold = held.labels.astype(np.int64) if held.kind == "multilabel" else held.labels
-    return score(_answers(fitted, held, tokenizer), gold, kind=held.kind).value
+    return score(fitted.answers(medium.encode(held, start)), gold, kind=held.kind).value
 
 
-def _answers(fitted: Fitted, rows: Labelled, tokenizer: Tokenizer) -> np.ndarray:
-    return fitted.answers(encode(tokenizer, rows.texts))
-
-
-def _measure(learnt: _Learnt, rows: Rows, tokenizer: Tokenizer, events: Events) -> Measured:
+def _measure(
+    learnt: _Learnt, rows: Rows, encoded: Callable[[LabelledRows], Sequences], events: Events
+) -> Measured:
     """The score on the test rows, or on those held out."""
     found = rows.test or rows.held
     assert found is not None, "there are always rows to measure on"
+    inputs = encoded(found)
     answers = []
     for number, fitted in enumerate(learnt.fitted, 1):
-        answers.append(_answers(fitted, found, tokenizer))
+        answers.append(fitted.answers(inputs))
         events.progress("evaluate", number, len(learnt.fitted))
     return measured(np.stack(answers), found.labels, kind=found.kind, classes=found.classes)
 
 
 def _announce(
-    origin: Start, rows: Rows, settings: FinetuneSettings, folder: RunFolder, events: Events
+    origin: Start,
+    rows: Rows,
+    medium: Medium,
+    settings: FinetuneSettings,
+    folder: RunFolder,
+    events: Events,
 ) -> None:
     learn, config = rows.learn, origin.model.config
     classes = f"{len(learn.classes)} classes" if learn.kind == "classes" else learn.kind
     events.plan(
         [
-            say(
-                "plan_labels",
-                rows=len(learn),
-                text=learn.text_column,
-                label=learn.label_column,
-                classes=classes,
-            ),
+            medium.described(learn, classes),
             say(
                 "plan_start",
                 start=origin.name,
@@ -337,7 +314,7 @@ def _announce(
 def _write_lineage(
     folder: RunFolder,
     start: str,
-    rows: Rows,
+    data: dict[str, str],
     settings: FinetuneSettings,
     learnt: _Learnt,
     seconds: float,
@@ -358,9 +335,6 @@ def _write_lineage(
         probe_s=0.0,
         exact=True,
     )
-    data = {"labels": digest_of_rows(rows.learn)}
-    if rows.test is not None:
-        data["test"] = digest_of_rows(rows.test)
     seeds = {"first": settings.seed, "kept": settings.seed + learnt.best}
     parent = "" if start == "scratch" else start
     folder.write_lineage(make_lineage(outcome, precision, data=data, parent=parent, seeds=seeds))

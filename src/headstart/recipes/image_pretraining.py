@@ -14,28 +14,38 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.config import PretrainSettings
+from headstart.config import PictureSettings, PretrainSettings
 from headstart.data.augment import Augmentation
 from headstart.data.code_book import CodeBook
 from headstart.data.image_batches import ImageRows, Views
-from headstart.data.images import Images, load_images, usual_side
+from headstart.data.image_leaks import find_image_leaks
+from headstart.data.images import (
+    Images,
+    LabelledImages,
+    load_images,
+    load_labelled_images,
+    usual_side,
+)
 from headstart.data.loader import Chosen, TokenBatches, permutation
-from headstart.data.patches import PixelFrame, PixelScale
+from headstart.data.patches import PixelFrame
 from headstart.errors import InputError
+from headstart.evaluate.probe import online_probe
 from headstart.events import Events
-from headstart.families import Loaded, Model, load_model, resolve, save_model, vit
+from headstart.families import Model, load_model, resolve, save_model
 from headstart.families.style import PatchDecoder
-from headstart.nn import Patches
 from headstart.objectives.contrastive import Contrast
 from headstart.objectives.image_objective import ImagePart, ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.objectives.visual_tokens import VisualTokens
 from headstart.recipes.building import refuse_objective, train_settings
 from headstart.recipes.code_book import code_book
+from headstart.recipes.media import image_model, pixel_sequences, refuse_text
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
-from headstart.train import Learner, RunFolder, Trainer, make_lineage
+from headstart.tasks import LabelledTokens
+from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
+from headstart.train.checkpoint import digest_of
 from headstart.words import say
 
 HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final loss is measured on
@@ -49,33 +59,64 @@ class _Prepared:
     """Everything that is trained with."""
 
     images: Images
+    left_out: frozenset[int]
     model: Model
     frame: PixelFrame
 
+    @property
+    def kept(self) -> np.ndarray:
+        """Numbers of the images that are learnt from."""
+        return np.setdiff1d(np.arange(len(self.images)), sorted(self.left_out))
+
+    @property
+    def digest(self) -> str:
+        """Of what is learnt from."""
+        assert self.images.store is not None, "images of a run lie in its folder"
+        whole = self.images.store.digest
+        left_out = sorted(self.left_out)
+        return digest_of({"images": whole, "left out": left_out}) if left_out else whole
+
 
 def pretrain_images(
-    data: Sequence[Path], *, settings: PretrainSettings, events: Events
+    data: Sequence[Path],
+    *,
+    settings: PretrainSettings,
+    events: Events,
+    images: Images | None = None,
+    left_out: frozenset[int] = frozenset(),
 ) -> PretrainResult:
     """Pretrain on these images; the same call again goes on where a stopped one was.
 
+    images: these same images, where they were read before at the size asked for, into a store.
+    left_out: numbers of images that must not be learnt.
+    Images of the probe are left out too.
     Raises InputError if there are less than two usable images, or the settings do not fit them.
     """
     begin = time.perf_counter()
-    if settings.probe is not None:
-        raise InputError("probe is for text so far: leave it out when pretraining on images")
+    refuse_text(data[0], settings.data.text)
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
     if start is not None and start.pixels is None:
         raise InputError(f"{data[0]} holds images, but the model of {settings.start} reads text")
     side = usual_side(data, image=settings.images.column)
-    model, frame = image_model(settings, start, side=side)
+    model, frame = image_model(
+        settings.model, settings.images, start, side=side, seed=settings.seed
+    )
     refuse_objective(settings, model)
-    images = _read(data, settings, folder.path / "images", frame, events)
-    prepared = _Prepared(images, model, frame)
+    if images is None:
+        images = read_images(data, settings.images, folder.path / "images", frame, events)
+    labelled = _probe_images(settings, frame, events)
+    if labelled is not None:
+        leaks = find_image_leaks(images, test=labelled.images)
+        events.note(str(leaks))
+        left_out |= leaks.drop
+    prepared = _Prepared(images, left_out, model, frame)
+    if len(prepared.kept) < 2:
+        raise InputError(f"{data[0]}: one image is too few to pretrain on; give more")
     source, held_out = _sources(settings, prepared)
     assert images.store is not None, "images of a run lie in its folder"
-    digest, codes = images.store.digest, None
+    digest, codes = prepared.digest, None
     if "beit" in settings.objective.name.split("+"):
         codes, own = code_book(
             folder.path,
@@ -95,6 +136,7 @@ def pretrain_images(
         source,
         train_settings(settings, model),
         folder=folder.path,
+        probes=[] if labelled is None else [_probe(labelled, frame, settings)],
         data_digest=digest,
         note=events.note,
     )
@@ -106,30 +148,6 @@ def pretrain_images(
     return PretrainResult(
         folder.path, trainer.outcome.step, tokens, seconds, loss, unseen, reads="images"
     )
-
-
-def image_model(
-    settings: PretrainSettings, start: Loaded | None, *, side: int
-) -> tuple[Model, PixelFrame]:
-    """A fresh network for images of about `side` pixels, or the checkpoint's at the wanted size."""
-    if start is not None:
-        patches, scale = start.model.config.patches, start.pixels
-        assert patches is not None, "a model of images"
-        size = settings.images.size or patches.image_size
-        model = vit.at_size(start.model, size)
-        return model, PixelFrame(size, patches.patch_size, scale or PixelScale())
-    size, patch = settings.images.shape(side)
-    layers, hidden, heads, inner = settings.model.shape()
-    model = vit.build(
-        num_layers=layers,
-        hidden_size=hidden,
-        num_heads=heads,
-        intermediate_size=inner,
-        dropout=settings.model.dropout,
-        patches=Patches(image_size=size, patch_size=patch),
-        seed=settings.seed,
-    )
-    return model, PixelFrame(size, patch)
 
 
 def image_objective(
@@ -170,17 +188,18 @@ def _autoencoder(settings: PretrainSettings, model: Model) -> MaskedAutoencoder:
     return MaskedAutoencoder(decoder, weight=settings.objective.patch_weight)
 
 
-def _read(
+def read_images(
     data: Sequence[Path],
-    settings: PretrainSettings,
+    settings: PictureSettings,
     place: Path,
     frame: PixelFrame,
     events: Events,
 ) -> Images:
+    """Images decoded into a store, and what was found on the way said."""
     images = load_images(
         data,
         side=frame.image_size,
-        image=settings.images.column,
+        image=settings.column,
         place=place,
         progress=lambda done, most: events.progress("decode", done, most),
     )
@@ -197,9 +216,30 @@ def _read(
     )
     for found in images.problems[:SHOWN_PROBLEMS]:
         events.note(str(found))
-    if len(images) < 2:
-        raise InputError(f"{data[0]}: one image is too few to pretrain on; give more")
     return images
+
+
+def _probe_images(
+    settings: PretrainSettings, frame: PixelFrame, events: Events
+) -> LabelledImages | None:
+    """The user's own task, if a file or folder of it was given."""
+    if settings.probe is None:
+        return None
+    found = load_labelled_images(
+        settings.probe,
+        side=frame.image_size,
+        image=settings.images.column,
+        label=settings.data.label,
+        kind=settings.data.kind,
+    )
+    events.note(found.note)
+    return found
+
+
+def _probe(labelled: LabelledImages, frame: PixelFrame, settings: PretrainSettings) -> Probe:
+    inputs = pixel_sequences(labelled.images.pixels, frame)
+    examples = LabelledTokens(inputs, labelled.labels, labelled.kind, labelled.classes)
+    return online_probe(examples, frame, max_length=frame.tokens, seed=settings.seed)
 
 
 def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Views]:
@@ -208,10 +248,11 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
     rows = ImageRows(prepared.images.pixels, tokens=frame.tokens)
     given = "tokens_per_batch" in settings.data.model_fields_set
     size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
+    kept = prepared.kept
     compared = "contrast" in settings.objective.name.split("+")
-    least = min(LEAST_COMPARED, len(rows) // 4) if compared else 1
-    apart = max(1, least, min(MOST_HELD_OUT, round(HELD_OUT * len(rows))))
-    order = permutation(len(rows), settings.seed, 1)
+    least = min(LEAST_COMPARED, len(kept) // 4) if compared else 1
+    apart = max(1, least, min(MOST_HELD_OUT, round(HELD_OUT * len(kept))))
+    order = kept[permutation(len(kept), settings.seed, 1)]
     learn, held = (
         TokenBatches(Chosen(rows, np.sort(numbers)), tokens_per_batch=size, seed=settings.seed)
         for numbers in (order[apart:], order[:apart])
@@ -279,10 +320,12 @@ def _save(
         pixels=prepared.frame.scale,
         about=f"Pretrained on images from {settings.start} by {settings.objective.name}.",
     )
+    left = len(prepared.left_out)
+    left_out = {"left out of the corpus": str(left)} if left else {}
     lineage = make_lineage(
         trainer.outcome,
         trainer.precision,
-        data={"corpus": store.digest},
+        data={"corpus": store.digest, **left_out},
         parent="" if settings.start == "scratch" else settings.start,
         seeds={"all": settings.seed},
     )

@@ -1,4 +1,4 @@
-"""`headstart predict`: answers of a fine-tuned model for texts, or for the texts in files."""
+"""`headstart predict`: answers of a fine-tuned model for texts or images, or for those in files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headstart.data.files import TABLE_SUFFIXES, TEXT_SUFFIXES, read_documents
+from headstart.data.images import Images, load_images
 from headstart.data.record import Problem
 from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.recipes.evaluating import opened
+from headstart.recipes.media import refuse_text
 from headstart.recipes.results import Prediction, Predictions
 from headstart.serve.predict import Predictor
 
@@ -25,21 +27,46 @@ def predict(
 ) -> Predictions:
     """Answer each input in order; an input that names a data file stands for the texts in it.
 
-    model: as in `evaluate`. text: the column of tables. Raises InputError if there is no text, or
-    the model has learnt no task.
+    model: as in `evaluate`; with one of images, inputs are files, folders and tables of images, and
+    each answer names its image. text: the column of tables. Raises InputError if there is nothing
+    to answer for, or the model has learnt no task.
     """
     listener = events or Silent()
-    texts = [found for item in inputs for found in _texts(item, text, listener)]
-    if not texts:
-        raise InputError("there is no text to answer for: give texts, or files that hold some")
+
+    def progress(done: int, total: int) -> None:
+        listener.progress("predict", done, total)
+
     predictor = opened(model)
-    scores = predictor.scores(
-        texts, progress=lambda done, total: listener.progress("predict", done, total)
-    )
+    if predictor.reads_images:
+        found = _images(predictor, inputs, text, listener)
+        named: Sequence[str] = found.origins
+        scores = predictor.scores_of(found.pixels, progress=progress)
+    else:
+        named = [each for item in inputs for each in _texts(item, text, listener)]
+        if not named:
+            raise InputError("there is no text to answer for: give texts, or files that hold some")
+        scores = predictor.scores(named, progress=progress)
     answers = predictor.name(scores)
     return Predictions(
-        [Prediction(t, a.label, a.share) for t, a in zip(texts, answers, strict=True)]
+        [Prediction(t, a.label, a.share) for t, a in zip(named, answers, strict=True)]
     )
+
+
+def _images(
+    predictor: Predictor, inputs: Sequence[str], text: str | None, events: Events
+) -> Images:
+    """All images of the files, folders and tables, brought to the model's size."""
+    if not inputs:
+        raise InputError("there is no image to answer for: give image files, folders or tables")
+    refuse_text(Path(inputs[0]), text)
+    found = load_images(
+        list(inputs),
+        side=predictor.frame_of_images.image_size,
+        progress=lambda done, most: events.progress("decode", done, most),
+    )
+    for problem in found.problems:
+        events.note(str(problem))
+    return found
 
 
 def _texts(item: str, column: str | None, events: Events) -> Iterator[str]:

@@ -10,30 +10,27 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from sklearn.preprocessing import normalize
 
 from headstart.budget import Budget
-from headstart.config import PretrainSettings, ReportSettings
-from headstart.data.dataset import Corpus, Labelled, load_labelled
-from headstart.data.leaks import LeakReport, find_leaks
-from headstart.data.store import TokenStore
-from headstart.data.text import encode, load_tokenizer
+from headstart.config import ImageSettings, PretrainSettings, ReportSettings
 from headstart.errors import InputError
-from headstart.evaluate.baselines import Features, LsaFeatures, TextFeatures, TfidfFeatures
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import default_metric
-from headstart.evaluate.transfer import Method, Start, feature_cache
+from headstart.evaluate.transfer import Method, Start, depths, feature_cache
 from headstart.events import Events
-from headstart.families import build_model, load_model, resolve
-from headstart.recipes.building import demand_classes, on_machine, transfer_settings
-from headstart.recipes.pretraining import default_folder, pretrain
+from headstart.families import build_model, resolve
+from headstart.recipes.building import on_machine, transfer_settings
+from headstart.recipes.finetuning import examples_of
+from headstart.recipes.media import ImageMedium, Medium, Rows, medium_of
+from headstart.recipes.pretraining import default_folder
+from headstart.recipes.report_media import Found, Ground, ground_of, linear
 from headstart.recipes.report_result import ReportResult
 from headstart.recipes.same_cells import (
     pretraining_digest,
@@ -44,9 +41,9 @@ from headstart.recipes.unfinished import digest_of_model
 from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
 from headstart.report.cells import Arm, ScoreTable
 from headstart.report.render import write_report
-from headstart.report.report import DataSummary, Facts, Leaks, Report, build_report
+from headstart.report.report import DataSummary, Facts, Report, build_report
 from headstart.settings_file import to_yaml
-from headstart.tasks import stratified, tokenized, vocabulary_of
+from headstart.tasks import Kind, stratified
 from headstart.train import RunFolder, TrainSettings
 from headstart.train.disk import write_atomically
 from headstart.train.precision import choose_precision
@@ -57,14 +54,10 @@ TEST_SHARE = 0.2
 # of the test split, the twin's fresh weights and its tuning: --seed and --seeds choose label draws,
 # and a cell repeated alone must meet the same split and twin
 FIXED_SEED = 0
-MOST_CORPUS_TEXTS = 100_000  # that the bag-of-words controls are fitted on
-MOST_POOL = 5_000  # texts for self-training, whose features every arm computes
+PRETRAINED = "pretrained"  # the run in a report's folder
 
 MAJORITY = Arm("majority", "control", "Majority class", "多数类")
-TFIDF = Arm("tfidf", "control", "TF-IDF + linear", "TF-IDF + 线性")
-LSA = Arm("lsa", "control", "LSA + linear", "LSA + 线性")
 OWN_PROBE = Arm("own-probe", "own", "Own, frozen", "自预训练，冻结")
-OWN_WORDS = Arm("own-probe+lsa", "own", "Own, frozen + LSA", "自预训练，冻结 + LSA")
 SCRATCH = Arm("scratch", "scratch", "From scratch, tuned", "从零训练，已调参")
 FULL = Arm("own-full", "own", "Own, all weights", "自预训练，全部微调")
 LORA = Arm("own-lora", "own", "Own, LoRA", "自预训练，LoRA")
@@ -76,10 +69,11 @@ PUBLIC_PROBE = Arm("public-probe", "public", "Public, frozen", "公开模型，�
 class Task:
     """The labelled rows of both sides. rows, quarantined: of the labelled file."""
 
-    train: Labelled
-    test: Labelled
-    leaks: LeakReport
-    corpus: Corpus | None
+    medium: Medium
+    ground: Ground
+    train: Rows
+    test: Rows
+    leaks: Found
     rows: int
     quarantined: int
 
@@ -91,14 +85,16 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     folder.write_settings(to_yaml(settings))
     spent = _spent(folder)
     try:
-        task = read_task(data, settings, events)
+        task = read_task(data, settings, folder, events)
         run = _pretrained(settings, task, folder, events)
-        own = pretrained_start(run.model)
+        own = task.ground.start(run.model, str(run.model))
+        if settings.start is not None:
+            own = task.medium.start(task.train)
         cells = same_cells(
             folder.path,
             settings,
-            task.train,
-            task.test,
+            labels=task.medium.digest(task.train),
+            test=task.medium.digest(task.test),
             model=digest_of_model(own.model),
             events=events,
         )
@@ -113,7 +109,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
         task=Path(task.train.source).stem,
         metric=race.metric,
         data=_summary(task, run),
-        leaks=_leaks(task.leaks),
+        leaks=task.leaks.summary,
         pretrain_seconds=run.seconds,
         budget_seconds=settings.budget.amount,
         spent_seconds=spent,
@@ -168,23 +164,26 @@ def _following(
     return ()
 
 
-def read_task(data: Sequence[Path], settings: ReportSettings, events: Events) -> Task:
+def read_task(
+    data: Sequence[Path], settings: ReportSettings, folder: RunFolder, events: Events
+) -> Task:
     """Labelled rows, split unless there is a test file, and what leaks between the files.
 
-    Training rows that stand in the test file are left out of training, corpus documents out of the
+    Training rows that stand in the test file are left out of training, corpus records out of the
     corpus.
     """
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
-    chosen = settings.data
-    train = load_labelled(
+    medium = medium_of(
         data[0],
-        text=chosen.text,
-        label=chosen.label,
-        kind=chosen.kind,
-        encoding=chosen.encoding,
-        bad_rows="skip",
+        settings.start,
+        text=settings.data,
+        images=settings.images,
+        model=settings.model,
+        seed=settings.seed,
+        events=events,
     )
+    train = medium.read(data[0])
     events.note(train.note)
     rows, quarantined = train.rows, train.quarantined
     if settings.test is None:
@@ -192,26 +191,14 @@ def read_task(data: Sequence[Path], settings: ReportSettings, events: Events) ->
         train, test = train.take(inside), train.take(outside)
         events.note(say("test_split", rows=len(test)))
     else:
-        test = load_labelled(
-            settings.test,
-            text=train.text_column,
-            label=train.label_column,
-            kind=train.kind,
-            classes=train.classes or None,
-            encoding=chosen.encoding,
-            bad_rows="skip",
-        )
+        test = medium.read(settings.test, like=train)
         events.note(test.note)
-    corpus = None
-    if settings.corpus:
-        corpus = Corpus(settings.corpus, encoding=chosen.encoding, bad_rows="skip")
-    leaks = find_leaks(corpus, test=test.texts, train=train.texts)
-    events.note(str(leaks))
+    ground = ground_of(medium, settings, folder.path, events)
+    leaks = ground.leaks(train, test)
+    events.note(leaks.said)
     if leaks.train_drop:
-        kept = np.setdiff1d(np.arange(len(train)), np.fromiter(leaks.train_drop, np.int64))
-        train = train.take(kept)
-    kept_corpus = None if corpus is None else corpus.without(leaks.drop)
-    return Task(train, test, leaks, kept_corpus, rows, quarantined)
+        train = train.take(np.setdiff1d(np.arange(len(train)), sorted(leaks.train_drop)))
+    return Task(medium, ground, train, test, leaks, rows, quarantined)
 
 
 @dataclass(frozen=True)
@@ -230,12 +217,14 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
         return Run(resolve(settings.start), 0.0, 0, 0)
     if not settings.corpus:
         raise InputError(
-            "nothing to pretrain on: give unlabelled text with --corpus, or a run with --from"
+            f"nothing to pretrain on: give unlabelled {task.medium.reads} with --corpus, or a run "
+            "with --from"
         )
     inner = PretrainSettings(
         data=settings.data.model_copy(
             update={"paths": settings.corpus, "text": None, "label": None}
         ),
+        images=_images_of(settings, task.medium),
         model=settings.model,
         objective=settings.objective,
         optimizer=settings.optimizer,
@@ -243,22 +232,16 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
         budget=Budget(settings.budget.amount * settings.pretrain_share, "seconds"),
         machine=settings.machine,
         seed=settings.seed,
-        out=str(folder.path / "pretrained"),
+        out=str(folder.path / PRETRAINED),
     )
-    place, done = RunFolder(folder.path / "pretrained"), folder.path / "pretrained.json"
+    place, done = RunFolder(folder.path / PRETRAINED), folder.path / "pretrained.json"
     begun_with = pretraining_digest(inner, task.leaks.drop)
     if not (done.exists() and place.model.exists()):
-        made = pretrain(
-            [Path(path) for path in settings.corpus],
-            settings=inner,
-            events=events,
-            leaks=task.leaks,
-        )
-        tokens = TokenStore.open(place.path / "tokens")
+        seconds, documents, tokens = task.ground.pretrain(inner, events)
         facts = {
-            "seconds": made.seconds,
-            "documents": len(tokens),
-            "tokens": len(tokens.tokens),
+            "seconds": seconds,
+            "documents": documents,
+            "tokens": tokens,
             "begun_with": begun_with,
         }
         write_atomically(done, json.dumps(facts).encode())
@@ -267,79 +250,42 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
     return Run(place.model, facts["seconds"], facts["documents"], facts["tokens"])
 
 
+def _images_of(settings: ReportSettings, medium: Medium) -> ImageSettings:
+    """How images of the corpus are read: at the size of the task's."""
+    if not isinstance(medium, ImageMedium):
+        return settings.images
+    size, patch = medium.frame.image_size, medium.frame.patch_size
+    return settings.images.model_copy(update={"size": size, "patch": patch, "column": None})
+
+
 def enter(task: Task, own: Start, settings: ReportSettings, events: Events) -> list[Contestant]:
     """All arms of the report, their shared features made. own: the network that is judged."""
-    train, test, kind = task.train, task.test, task.train.kind
-    arms: list[Contestant] = [Majority(MAJORITY, len(test), kind)]
-    unlabelled = list(train.texts)
-    if task.corpus is not None:
-        unlabelled += islice(task.corpus.texts(), MOST_CORPUS_TEXTS)
-    how, pool = settings.transfer, _pool(task, settings)
-    sides = [train.texts, test.texts, *([pool] if pool else [])]
-
-    def linear(arm: Arm, features: Sequence[Features]) -> Linear:
-        """A linear arm from its features of all sides."""
-        return Linear(
-            arm,
-            features[0],
-            features[1],
-            kind,
-            balanced=how.balanced,
-            pool=features[2] if pool else None,
-            rounds=how.self_training,
-        )
-
+    ground, kind = task.ground, task.train.kind
+    arms: list[Contestant] = [Majority(MAJORITY, len(task.test), kind)]
     events.progress("features", 0, 4)
-    words = {}
-    makers: list[tuple[Arm, Callable[[list[str]], TextFeatures]]] = [
-        (TFIDF, TfidfFeatures),
-        (LSA, LsaFeatures),
-    ]
-    for number, (arm, maker) in enumerate(makers, 1):
-        maps = maker(unlabelled)
-        words[arm.name] = [maps.transform(texts) for texts in sides]
-        arms.append(linear(arm, words[arm.name]))
-        events.progress("features", number, 4)
-    frozen = frozen_features(own, sides, settings)
-    arms.append(linear(OWN_PROBE, frozen.sides))
-    pairs = zip(frozen.sides, words[LSA.name], strict=True)
-    arms.append(linear(OWN_WORDS, [np.hstack(pair) for pair in pairs]))
+    arms += ground.controls(task.train, task.test, events)
+    frozen = frozen_features(own, task, settings)
+    arms.append(frozen.arm(OWN_PROBE, kind, settings))
+    arms += ground.beside(frozen.sides, kind)
     arms += _trained(own, frozen.cache, task, settings)
     events.progress("features", 3, 4)
     if settings.public is not None:
-        public = pretrained_start(resolve(settings.public))
-        arms.append(linear(PUBLIC_PROBE, frozen_features(public, sides, settings).sides))
+        public = ground.fitting(ground.start(resolve(settings.public), settings.public))
+        arms.append(frozen_features(public, task, settings).arm(PUBLIC_PROBE, kind, settings))
     events.progress("features", 4, 4)
     return [one for one in arms if not settings.arms or one.arm.name in settings.arms]
-
-
-def _pool(task: Task, settings: ReportSettings) -> list[str]:
-    """Texts for self-training, which all linear arms get alike; none unless it is asked for."""
-    if not settings.transfer.self_training:
-        return []
-    demand_classes(task.train)
-    assert task.corpus is not None, "the settings demand a corpus"
-    return list(islice(task.corpus.texts(), MOST_POOL))
-
-
-def pretrained_start(folder: Path) -> Start:
-    """What transfers start from: a model folder with its tokenizer."""
-    loaded, tokenizer = load_model(folder), load_tokenizer(folder)
-    vocabulary = vocabulary_of(tokenizer)
-    return Start(loaded.model, vocabulary, loaded.heads, tokenizer=tokenizer, name=str(folder))
 
 
 def _trained(
     own: Start, cache: FeatureCache, task: Task, settings: ReportSettings
 ) -> list[Transfer]:
     """The arms that train the network: the pretrained one, and its twin from scratch."""
-    assert own.tokenizer is not None, "a pretrained start comes with its tokenizer"
-    train = tokenized(task.train, own.tokenizer)
-    test = encode(own.tokenizer, task.test.texts)
+    train = examples_of(task.train, task.medium, own)
+    test = task.medium.encode(task.test, own)
     model = own.model
     twin = build_model(model.config, family=model.family, style=model.style, seed=FIXED_SEED)
-    scratch = Start(twin, own.vocabulary, pretrained=False, tokenizer=own.tokenizer)
-    how = transfer_settings(settings.transfer, settings.data, settings.machine)
+    scratch = replace(own, model=twin, heads={}, pretrained=False)
+    how = transfer_settings(settings, own.frame)
     seed = FIXED_SEED
     arms = [Transfer(SCRATCH, scratch, train, test, "full", how, seed)]
     methods: list[tuple[Method, Arm, int]] = [
@@ -355,20 +301,38 @@ def _trained(
 
 @dataclass(frozen=True)
 class Frozen:
-    """Features of a frozen model, each row of length 1, and what computes more of them."""
+    """Features of a frozen model, each row of length 1, and what computes more of them.
+
+    sides: of training rows, test rows, and perhaps a pool. inner: of training and test rows after
+    fewer blocks, for models of which a probe chooses its layer.
+    """
 
     sides: list[np.ndarray]
     cache: FeatureCache
+    inner: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    def arm(self, arm: Arm, kind: Kind, settings: ReportSettings) -> Linear:
+        """A linear head on them."""
+        return replace(linear(arm, self.sides, kind, settings), others=self.inner)
 
 
-def frozen_features(own: Start, sides: Sequence[Sequence[str]], settings: ReportSettings) -> Frozen:
-    """Pooled states, centred by the first side's texts (those of the training file)."""
-    assert own.tokenizer is not None, "a pretrained start comes with its tokenizer"
-    how = transfer_settings(settings.transfer, settings.data, settings.machine)
+def frozen_features(own: Start, task: Task, settings: ReportSettings) -> Frozen:
+    """Pooled states, centred by those of the training rows."""
+    how = transfer_settings(settings, own.frame)
     cache = feature_cache(own, how)
-    found = [cache.of(encode(own.tokenizer, texts)) for texts in sides]
-    centre = found[0].mean(0)
-    return Frozen([normalize(rows - centre) for rows in found], cache)
+    pool = task.ground.pool(task.train)
+    rows = [task.train, task.test, *([] if pool is None else [pool])]
+    inputs = [task.medium.encode(some, own) for some in rows]
+    inner = {}
+    for depth in depths(own, how)[1:]:
+        learn, test = _centred([cache.through(depth).of(side) for side in inputs[:2]])
+        inner[f"after {depth} blocks"] = (learn, test)
+    return Frozen(_centred([cache.of(side) for side in inputs]), cache, inner)
+
+
+def _centred(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
+    centre = sides[0].mean(0)
+    return [normalize(rows - centre) for rows in sides]
 
 
 def _summary(task: Task, run: Run) -> DataSummary:
@@ -387,16 +351,7 @@ def _summary(task: Task, run: Run) -> DataSummary:
         classes=counts,
         corpus_documents=run.documents,
         corpus_tokens=run.tokens,
-    )
-
-
-def _leaks(found: LeakReport) -> Leaks:
-    exact = found.corpus.get("exact", 0)
-    return Leaks(
-        exact=exact,
-        near=sum(found.corpus.values()) - exact,
-        train_test=len(found.train_drop),
-        removed=len(found.drop),
+        reads=task.medium.reads,
     )
 
 
@@ -404,7 +359,7 @@ def _command(data: Sequence[Path], settings: ReportSettings, *, cell: bool = Fal
     """The command, with file names but without folders of this machine; or what repeats a cell."""
     words = ["headstart", "report", *(path.name for path in data)]
     if cell:
-        words += ["--from", f"{Path(settings.out or '.').name}/pretrained"]
+        words += ["--from", f"{Path(settings.out or '.').name}/{PRETRAINED}"]
     named = {"--test": [settings.test], "--public": [settings.public]}
     if not cell:
         named["--from"] = [settings.start]

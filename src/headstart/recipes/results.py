@@ -94,13 +94,12 @@ class PretrainResult:
         return _record(self)
 
     def next_commands(self) -> Sequence[str]:
-        """Transfer the model, or ask whether it paid; what reads images can only go on so far."""
-        if self.reads == "images":
-            return []
+        """Transfer the model, or ask whether it paid."""
         run = shlex.quote(str(self.folder))
+        labels = "labels.csv" if self.reads == "text" else "labelled/"
         return [
-            f"headstart finetune labels.csv --from {run}",
-            f"headstart report labels.csv --from {run}",
+            f"headstart finetune {labels} --from {run}",
+            f"headstart report {labels} --from {run}",
         ]
 
 
@@ -144,6 +143,7 @@ class FinetuneResult:
     measured: Measured
     seeds: int
     seconds: float
+    reads: Literal["text", "images"] = "text"
 
     @property
     def model(self) -> Path:
@@ -166,12 +166,16 @@ class FinetuneResult:
     def next_commands(self) -> Sequence[str]:
         """Measure it, or use it."""
         run = shlex.quote(str(self.folder))
+        if self.reads == "images":
+            return [f"headstart evaluate {run} test/", f"headstart predict {run} photo.jpg"]
         return [f"headstart evaluate {run} test.csv", f'headstart predict {run} "some text"']
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer. share: the model's probability of the label; nothing for numbers."""
+    """One answer. text: the text, or where the image is. share: the model's probability of the
+    label; nothing for numbers.
+    """
 
     text: str
     label: str

@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 
 from headstart.config import PretrainSettings, ReportSettings
-from headstart.data.dataset import Labelled
 from headstart.data.files import list_files
+from headstart.data.image_files import data_files, walk
 from headstart.errors import InputError
 from headstart.events import Events
-from headstart.recipes.unfinished import begun_with, digest_of_rows
+from headstart.recipes.unfinished import begun_with
 from headstart.settings_file import settings_digest
 from headstart.train.checkpoint import digest_of
 from headstart.train.disk import write_atomically
@@ -29,22 +29,22 @@ PLACES = frozenset({"data.paths", "corpus", "test", "start"})  # what is in them
 def same_cells(
     folder: Path,
     settings: ReportSettings,
-    train: Labelled,
-    test: Labelled,
     *,
+    labels: str,
+    test: str,
     model: str,
     events: Events,
 ) -> Path:
     """Where the table of cells is; cells that were made with anything else are set aside, said.
 
-    model: a digest of the network that is judged.
+    labels, test, model: digests of the labelled rows and of the network that is judged.
     """
     table, record = folder / CELLS, folder / RECORD
     before = begun_with(record)
     decisive = {
         "settings": settings_digest(settings, without=WHICH_CELLS | PLACES),
-        "labels": digest_of_rows(train),
-        "test": digest_of_rows(test),
+        "labels": labels,
+        "test": test,
         "corpus": corpus_digest(settings.corpus),
         "model": model,
         "public": settings.public or before.get("public", ""),
@@ -85,5 +85,8 @@ def pretraining_digest(settings: PretrainSettings, left_out: frozenset[int]) -> 
 
 def corpus_digest(paths: tuple[str, ...]) -> str:
     """Digest of the names and sizes of a corpus' files, wherever they are."""
-    files = list_files(paths) if paths else []
+    files: set[Path] = set()
+    for path in map(Path, paths):
+        images = walk(path)[0] if path.is_dir() else []
+        files |= set(images) | set(data_files(path) if images else list_files([path]))
     return digest_of({"files": sorted([file.name, file.stat().st_size] for file in files)})

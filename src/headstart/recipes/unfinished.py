@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from headstart.data.dataset import Labelled
 from headstart.evaluate.transfer import METHODS, Candidate, Choice, TransferSettings
 from headstart.events import Events
 from headstart.train import RunFolder
@@ -102,12 +101,4 @@ def digest_of_model(model: nn.Module) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(name.encode())
         sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return sha.hexdigest()
-
-
-def digest_of_rows(rows: Labelled) -> str:
-    """SHA-256 of texts and labels."""
-    sha = hashlib.sha256(rows.labels.tobytes())
-    for text in rows.texts:
-        sha.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return sha.hexdigest()

@@ -17,9 +17,10 @@ import numpy as np
 
 from headstart.batch import Sequences
 from headstart.errors import HeadstartError, Interrupted
-from headstart.evaluate.baselines import Features, fit_linear, fit_majority
+from headstart.evaluate.baselines import Features, Floats, fit_linear, fit_majority
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import Kind, Metric, score
+from headstart.evaluate.neighbours import by_neighbours
 from headstart.evaluate.self_training import self_train
 from headstart.evaluate.transfer import Choice, Start, candidates, choose, transfer
 from headstart.evaluate.transfer_settings import Method, TransferSettings
@@ -71,8 +72,9 @@ class Majority:
 class Linear:
     """A tuned linear head on features that were made once.
 
-    pool: features of texts without labels, for `rounds` of self-training. balanced: see
-    `fit_linear`.
+    others: further features of both sides, by a name of their own; those with the least
+    cross-validated loss inside the rows are used. pool: features of texts without labels, for
+    `rounds` of self-training. balanced: see `fit_linear`.
     """
 
     arm: Arm
@@ -83,11 +85,18 @@ class Linear:
     balanced: bool = False
     pool: Features | None = None
     rounds: int = 0
+    others: Mapping[str, tuple[Features, Features]] = field(default_factory=dict)
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
         """Fit on the rows' features; the penalty is tuned inside them."""
-        known = self.train[rows]
+        known, test, name = self.train[rows], self.test, ""
         head = fit_linear(known, labels, kind=self.kind, seed=seed, balanced=self.balanced)
+        for other, (train, unseen) in self.others.items():
+            rival = fit_linear(
+                train[rows], labels, kind=self.kind, seed=seed, balanced=self.balanced
+            )
+            if rival.loss < head.loss:
+                head, known, test, name = rival, train[rows], unseen, other
         if self.pool is not None and self.kind == "classes":
             head = self_train(
                 head,
@@ -99,7 +108,24 @@ class Linear:
                 centre=False,
                 balanced=self.balanced,
             )
-        return Answer(head.predict(self.test), {"C": head.strength, "tuned": head.tuned})
+        used = {"features": name} if name else {}
+        return Answer(head.predict(test), {"C": head.strength, "tuned": head.tuned, **used})
+
+
+@dataclass
+class Neighbours:
+    """What the likest training rows are."""
+
+    arm: Arm
+    train: Floats
+    test: Floats
+    kind: Kind
+    wave: int = 0
+
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+        """Ask the nearest of these rows; how many is chosen inside them."""
+        found, count = by_neighbours(self.train[rows], labels, self.test, kind=self.kind, seed=seed)
+        return Answer(found, {"neighbours": count})
 
 
 @dataclass

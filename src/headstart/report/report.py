@@ -6,6 +6,7 @@ verdicts and curves come out. It trains nothing, reads no file and knows no mode
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from headstart.report.cells import Arm, Cell, ScoreTable
 from headstart.report.curves import Point, arm_curve
@@ -25,7 +26,9 @@ class Leaks:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What was read. classes: rows of each class. rows_read = accepted + quarantined + rejected."""
+    """What was read. classes: rows of each class. rows_read = accepted + quarantined + rejected.
+    reads: what the rows hold.
+    """
 
     train_source: str
     rows_read: int
@@ -36,6 +39,7 @@ class DataSummary:
     classes: dict[str, int] = field(default_factory=dict)
     corpus_documents: int = 0
     corpus_tokens: int = 0
+    reads: Literal["text", "images"] = "text"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from headstart.families import load_model, pool, resolve
 from headstart.families.model import Model
 from headstart.families.readout import HEAD
 from headstart.families.sentence import SentenceStyle, read_sentence_style
-from headstart.tasks import Examples, room, stand_in, stock_vocabulary
+from headstart.tasks import Examples, stand_in, stock_vocabulary
 
 
 class Encoder:
@@ -37,7 +37,7 @@ class Encoder:
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self._vocabulary = stock_vocabulary(self.tokenizer)
-        self._window = room(model, self._vocabulary, style.max_length)
+        self._window = self._vocabulary.room(model.config.max_positions, style.max_length)
 
     @classmethod
     def open(

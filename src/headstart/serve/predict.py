@@ -1,7 +1,7 @@
-"""A predictor: a model that has learnt a task, loaded once, answering any number of texts.
+"""A predictor: a model that has learnt a task, loaded once, answering any number of times.
 
-In: texts. Out: answers in their order. Inside, texts of like length share a batch within a token
-budget, and long texts are cut into windows whose scores are averaged, as in training.
+In: texts or images. Out: answers in their order. Inside, texts of like length share a batch within
+a token budget, and long texts are cut into windows whose scores are averaged, as in training.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from headstart.data.image_batches import as_sequences
+from headstart.data.patches import PixelFrame
 from headstart.data.text import encode, load_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.features import TOKENS_PER_BATCH, Precision
 from headstart.evaluate.fitted import Fitted, load_fitted
 from headstart.families import resolve
+from headstart.objectives import Vocabulary
 from headstart.tasks import stand_in
 
-TEXTS_AT_ONCE = 2000  # between two reports of progress
+AT_ONCE = 2000  # between two reports of progress
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one text.
+    """What a model says of one text or image.
 
     label: the class, the labels joined by "|", or the number. share: probability of the class; of
     the least sure label; None for numbers.
@@ -36,9 +39,9 @@ class Answer:
 
 
 class Predictor:
-    """Answers for texts by one model."""
+    """Answers by one model. tokenizer: None for a model of images."""
 
-    def __init__(self, fitted: Fitted, tokenizer: Tokenizer):
+    def __init__(self, fitted: Fitted, tokenizer: Tokenizer | None):
         self.fitted, self.tokenizer = fitted, tokenizer
 
     @classmethod
@@ -49,7 +52,8 @@ class Predictor:
         Raises InputError if the model has learnt no task, CheckpointError if it is damaged.
         """
         folder = resolve(start)
-        tokenizer = load_tokenizer(folder)
+        known = (folder / "tokenizer.json").is_file()
+        tokenizer = load_tokenizer(folder) if known else None
         return cls(load_fitted(folder, tokenizer, precision=precision), tokenizer)
 
     @property
@@ -70,13 +74,47 @@ class Predictor:
 
         Raises InputError for a text that is not valid Unicode.
         """
+        frame = self.fitted.frame
+        if self.tokenizer is None or not isinstance(frame, Vocabulary):
+            raise InputError("this model reads images: give image files or folders, not texts")
         parts = [np.zeros((0, self.fitted.outputs), dtype=np.float32)]
-        for begin in range(0, len(texts), TEXTS_AT_ONCE):
-            chosen = texts[begin : begin + TEXTS_AT_ONCE]
-            piece = encode(self.tokenizer, chosen, empty=stand_in(self.fitted.vocabulary))
+        for begin in range(0, len(texts), AT_ONCE):
+            piece = encode(self.tokenizer, texts[begin : begin + AT_ONCE], empty=stand_in(frame))
             parts.append(self.fitted.predict(piece, tokens_per_batch=tokens_per_batch))
-            progress(min(len(texts), begin + TEXTS_AT_ONCE), len(texts))
+            progress(min(len(texts), begin + AT_ONCE), len(texts))
         return np.concatenate(parts)
+
+    def scores_of(
+        self,
+        pixels: np.ndarray,
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> np.ndarray:
+        """Raw scores (N, C) of images (N, 3, side, side) uint8, in their order.
+
+        Raises InputError if the model reads text.
+        """
+        frame = self.frame_of_images
+        parts = [np.zeros((0, self.fitted.outputs), dtype=np.float32)]
+        for begin in range(0, len(pixels), AT_ONCE):
+            some = np.asarray(pixels[begin : begin + AT_ONCE])
+            piece = as_sequences(some, np.arange(len(some)), tokens=frame.tokens)
+            parts.append(self.fitted.predict(piece, tokens_per_batch=tokens_per_batch))
+            progress(min(len(pixels), begin + AT_ONCE), len(pixels))
+        return np.concatenate(parts)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether images go in, not texts."""
+        return isinstance(self.fitted.frame, PixelFrame)
+
+    @property
+    def frame_of_images(self) -> PixelFrame:
+        """How images enter the model. Raises InputError if it reads text."""
+        if not isinstance(self.fitted.frame, PixelFrame):
+            raise InputError("this model reads text: give texts, or files of texts, not images")
+        return self.fitted.frame
 
     def predict(self, texts: Sequence[str]) -> list[Answer]:
         """One answer a text, in their order. Raises InputError if a text is no string."""

@@ -5,14 +5,13 @@ from headstart.tasks.classify import Classify, average, balanced_weights, mean_s
 from headstart.tasks.examples import (
     Examples,
     LabelledTokens,
-    room,
     stand_in,
     stock_vocabulary,
     stratified,
     tokenized,
     vocabulary_of,
 )
-from headstart.tasks.task import Task
+from headstart.tasks.task import Frame, Task
 
 TASKS = ("classes", "multilabel", "number")
 
@@ -20,13 +19,13 @@ __all__ = [
     "TASKS",
     "Classify",
     "Examples",
+    "Frame",
     "Kind",
     "LabelledTokens",
     "Task",
     "average",
     "balanced_weights",
     "mean_style",
-    "room",
     "stand_in",
     "stock_vocabulary",
     "stratified",

@@ -1,4 +1,4 @@
-"""One answer a text: a class, several labels, or a number.
+"""One answer a text or image: a class, several labels, or a number.
 
 A long text comes as several windows. Their scores are averaged, weighted by length, before the loss
 is taken, and in the same way when answering: so cutting up long texts belongs to the model itself.
@@ -9,7 +9,6 @@ Legend: S windows, E examples of the batch, C outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -19,12 +18,13 @@ from torch.nn import functional as F
 
 from headstart.batch import Batch, Sequences
 from headstart.data.labels import Kind
-from headstart.data.pack import lay_out
+from headstart.families import blocks
 from headstart.families.heads import SequenceHead, make_head, states_for
 from headstart.families.model import Model
 from headstart.families.style import HeadStyle
 from headstart.nn import initialise
-from headstart.objectives.objective import Loss, Vocabulary
+from headstart.objectives.objective import Loss
+from headstart.tasks.task import Frame
 
 HeadForm = Literal["mean", "family"]
 
@@ -32,11 +32,12 @@ MOST_WEIGHT = 20.0  # of a rare class against the mean
 
 
 class Classify:
-    """Text classification, labelling or regression through one linear map of pooled states.
+    """Classification, labelling or regression of texts or images through one linear map of pooled
+    states.
 
-    outputs: C. weights: (C,) factor of each class's loss (classes), or of each label's positive
-    side (multilabel). head: "mean" is mean pooling and a linear map, which a probe can initialise;
-    "family" is the head that the family's stock models have.
+    outputs: C. frame: how they enter the stream. weights: (C,) factor of each class's loss
+    (classes), or of each label's positive side (multilabel). head: "mean" is mean pooling and a
+    linear map, which a probe can initialise; "family" is what the family's stock models have.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class Classify:
         kind: Kind,
         *,
         outputs: int,
-        vocabulary: Vocabulary,
+        frame: Frame,
         weights: np.ndarray | None = None,
         head: HeadForm = "mean",
     ):
-        self.kind, self.outputs, self.vocabulary, self.head = kind, outputs, vocabulary, head
+        self.kind, self.outputs, self.frame, self.head = kind, outputs, frame, head
         self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
         self.name = f"classify.{kind}"
-        self.needs = frozenset({"encoder", "decoder", "encoder-decoder"})
+        self.needs = frozenset({"encoder", "decoder", "encoder-decoder", "image encoder"})
 
     def heads(
         self, model: Model, *, seed: int = 0, start: Mapping[str, nn.Module] | None = None
@@ -76,10 +77,7 @@ class Classify:
 
     def lay_out(self, sequences: Sequences, *, pack: bool) -> Batch:
         """The batch of these windows; pack: several short ones may share a row."""
-        known = self.vocabulary
-        tokens, layout = lay_out(
-            sequences, prefix=known.cls, suffix=known.sep, pad=known.pad, pack=pack
-        )
+        inputs, layout = self.frame.lay_out(sequences, pack=pack)
         document = sequences.fields.get("document", np.arange(len(sequences)))
         numbers, first, owner = np.unique(document, return_index=True, return_inverse=True)
         targets = {
@@ -88,7 +86,7 @@ class Classify:
         }
         if "labels" in sequences.fields:
             targets["labels"] = torch.from_numpy(sequences.fields["labels"][first])
-        return Batch({"tokens": tokens}, {"tokens": layout}, targets, self.name)
+        return Batch(inputs, {"tokens": layout}, targets, self.name)
 
     def predict(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Tensor:
         """Raw scores (E, C), averaged over the windows of each example; fp32."""
@@ -144,8 +142,11 @@ def average(values: Tensor, lengths: Tensor, owner: Tensor, count: int) -> Tenso
 
 
 def mean_style(model: Model) -> HeadStyle:
-    """Mean pooling and a linear map; a norm between them where the family's head has one."""
-    return replace(model.style, pooling="mean", pool_activation=None, classifier_bias=True)
+    """Mean pooling and a linear map; a norm between them where the family's head has one, and for
+    images, whose stock classifier can then express it (`families.readout`).
+    """
+    norm = model.style.pool_norm or model.config.patches is not None
+    return blocks.mean_style(model.style, norm=norm)
 
 
 def balanced_weights(labels: np.ndarray, *, kind: Kind, outputs: int) -> np.ndarray | None:

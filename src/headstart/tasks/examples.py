@@ -1,4 +1,4 @@
-"""Labelled texts as numbered examples: each is one window of tokens, or several if it is long.
+"""Labelled texts or images as numbered examples: each one window of tokens, or several if long.
 
 In: encoded texts and labels. Out: `Sequences` of windows whose field "document" says which example
 each belongs to; windows of one example are never torn apart. A text with more windows than
@@ -19,8 +19,6 @@ from headstart.batch import Sequences, ragged_index
 from headstart.data.dataset import Labelled
 from headstart.data.labels import Kind
 from headstart.data.text import encode, frame_of, sentinel_ids, special_ids, word_starts
-from headstart.errors import InputError
-from headstart.families.model import Model
 from headstart.objectives.objective import Vocabulary
 
 MAX_WINDOWS = 8
@@ -35,46 +33,49 @@ class Examples:
 
     def __init__(
         self,
-        texts: Sequences,
+        inputs: Sequences,
         *,
         window: int,
         labels: np.ndarray | None = None,
         max_windows: int = MAX_WINDOWS,
     ):
-        """texts: whole texts, without special tokens. window: most tokens of one window."""
-        if labels is not None and len(labels) != len(texts):
-            raise ValueError(f"{len(labels)} labels for {len(texts)} texts: must be equal")
-        self.texts, self.labels = texts, labels
+        """inputs: whole texts, without special tokens, or images. window: most tokens of one;
+        an image always is one window.
+        """
+        if labels is not None and len(labels) != len(inputs):
+            raise ValueError(f"{len(labels)} labels for {len(inputs)} texts: must be equal")
+        self.inputs, self.labels = inputs, labels
         self.window, self.max_windows = window, max_windows
-        needed = np.maximum(1, -(-texts.lengths // window))
+        needed = np.maximum(1, -(-inputs.lengths // window))
         self.windows = np.minimum(needed, max_windows)  # (N,)
         self.thinned = int((needed > max_windows).sum())
-        self.starts, self.sizes = _cut(texts, needed, self.windows)
-        self.owner = np.repeat(np.arange(len(texts)), self.windows)
+        self.starts, self.sizes = _cut(inputs, needed, self.windows)
+        self.owner = np.repeat(np.arange(len(inputs)), self.windows)
         self.first = np.cumsum(self.windows) - self.windows
         # an empty text still takes a place in a batch
-        kept = np.bincount(self.owner, self.sizes, len(texts)).astype(np.int64)
+        kept = np.bincount(self.owner, self.sizes, len(inputs)).astype(np.int64)
         self.lengths = np.maximum(1, kept)
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.inputs)
 
     def take(self, chosen: np.ndarray) -> Sequences:
         """All windows of the chosen examples; "document" is the example's number."""
         chosen = np.asarray(chosen, dtype=np.int64)
         at = ragged_index(self.first[chosen], self.windows[chosen])
         sizes, owner = self.sizes[at], self.owner[at]
-        tokens = self.texts.tokens[ragged_index(self.starts[at], sizes)].astype(np.int64)
-        fields = {"document": owner}
+        tokens = self.inputs.tokens[ragged_index(self.starts[at], sizes)].astype(np.int64)
+        fields = {name: values[owner] for name, values in self.inputs.fields.items()}
+        fields["document"] = owner
         if self.labels is not None:
             fields["labels"] = self.labels[owner]
-        return Sequences(tokens, sizes, self.texts.index[owner], fields)
+        return Sequences(tokens, sizes, self.inputs.index[owner], fields)
 
     def subset(self, chosen: np.ndarray) -> Examples:
         """The chosen examples, numbered anew from 0."""
         labels = None if self.labels is None else self.labels[chosen]
         return Examples(
-            self.texts.take(np.asarray(chosen, dtype=np.int64)),
+            self.inputs.take(np.asarray(chosen, dtype=np.int64)),
             window=self.window,
             labels=labels,
             max_windows=self.max_windows,
@@ -95,13 +96,13 @@ class Examples:
 
 @dataclass(frozen=True)
 class LabelledTokens:
-    """Encoded texts with their labels.
+    """Encoded texts or images with their labels.
 
-    texts: whole, without special tokens. labels: see `data.dataset.Labelled`.
+    inputs: whole, without special tokens. labels: see `data.dataset.Labelled`.
     classes: names by class number; for numbers there are none.
     """
 
-    texts: Sequences
+    inputs: Sequences
     labels: np.ndarray
     kind: Kind
     classes: tuple[str, ...] = ()
@@ -116,7 +117,7 @@ class LabelledTokens:
 
     def take(self, chosen: np.ndarray) -> LabelledTokens:
         """The chosen rows, in the order given."""
-        return replace(self, texts=self.texts.take(chosen), labels=self.labels[chosen])
+        return replace(self, inputs=self.inputs.take(chosen), labels=self.labels[chosen])
 
 
 def tokenized(labelled: Labelled, tokenizer: Tokenizer) -> LabelledTokens:
@@ -168,18 +169,6 @@ def stock_vocabulary(tokenizer: Tokenizer) -> Vocabulary:
 def stand_in(vocabulary: Vocabulary) -> int | None:
     """The id that stands for a text without tokens; none is needed where there are some around."""
     return vocabulary.pad if vocabulary.cls is None and vocabulary.sep is None else None
-
-
-def room(model: Model, vocabulary: Vocabulary, max_length: int) -> int:
-    """Tokens of text that fit in one window, besides the special tokens around them."""
-    special = (vocabulary.cls is not None) + (vocabulary.sep is not None)
-    fits = min(max_length, model.config.max_positions) - special
-    if fits < 1:
-        raise InputError(
-            f"max_length {max_length} leaves no room for text beside {special} special tokens: "
-            "set it to at least 8"
-        )
-    return fits
 
 
 def stratified(labels: np.ndarray, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

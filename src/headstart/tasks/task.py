@@ -11,10 +11,26 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from headstart.batch import Batch, Sequences
+from headstart.batch import Batch, Layout, Sequences
 from headstart.data.labels import Kind
 from headstart.families.model import Model
 from headstart.objectives.objective import Loss
+
+
+class Frame(Protocol):
+    """How inputs enter a model's stream: texts by an `objectives.Vocabulary`, images by a
+    `data.patches.PixelFrame`.
+    """
+
+    def room(self, max_positions: int, max_length: int) -> int:
+        """Most tokens of one window, what the frame itself adds not counted."""
+        ...
+
+    def lay_out(
+        self, sequences: Sequences, *, pack: bool = True
+    ) -> tuple[dict[str, Tensor], Layout]:
+        """A batch's inputs and the layout of its stream; pack: windows may share a row."""
+        ...
 
 
 class Task(Protocol):

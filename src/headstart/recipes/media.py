@@ -1,0 +1,384 @@
+"""Texts or images: all that a labelled task must know of which it is.
+
+In: a labelled file or folder, and the settings. Out: a `Medium`, which reads labelled rows, finds
+rows of one side in another, gives the model to start from and brings rows into its stream. The
+recipes that use it know nothing else of texts and images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from headstart.batch import Sequences
+from headstart.config import (
+    IMAGE_FAMILY,
+    ModelSettings,
+    PictureSettings,
+    TextSettings,
+)
+from headstart.data.dataset import Labelled, load_labelled
+from headstart.data.image_batches import as_sequences
+from headstart.data.image_kind import Reads, holds_images
+from headstart.data.image_leaks import find_image_leaks
+from headstart.data.images import LabelledImages, load_labelled_images, usual_side
+from headstart.data.leaks import find_leaks
+from headstart.data.patches import PixelFrame, PixelScale
+from headstart.data.record import Problem
+from headstart.data.text import encode, load_tokenizer, train_tokenizer
+from headstart.errors import InputError
+from headstart.evaluate.transfer import Start
+from headstart.events import Events
+from headstart.families import Loaded, Model, find, load_model, resolve, vit
+from headstart.nn import Patches
+from headstart.recipes.building import fresh_model
+from headstart.tasks import Kind, vocabulary_of
+from headstart.words import Phrase, say
+
+
+class Rows(Protocol):
+    """Labelled rows: `data.dataset.Labelled` or `data.images.LabelledImages`."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) or (N, C), see `Labelled`."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """What they are."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names by class number."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """The file or folder."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """In the file, those set aside counted."""
+        ...
+
+    @property
+    def quarantined(self) -> int:
+        """Rows that were set aside."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """What was inferred, for people."""
+        ...
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with some of them."""
+        ...
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def take(self, chosen: np.ndarray) -> Rows:
+        """The chosen rows, in the order given."""
+        ...
+
+
+class Medium(Protocol):
+    """Texts or images."""
+
+    @property
+    def reads(self) -> Reads:
+        """Which of the two."""
+        ...
+
+    def read(self, path: str | Path, *, like: Rows | None = None) -> Rows:
+        """Labelled rows of one file. like: rows whose columns and classes these share."""
+        ...
+
+    def start(self, learn: Rows) -> Start:
+        """The model to start from: the one that was named, or fresh weights for these rows."""
+        ...
+
+    def encode(self, rows: Rows, start: Start) -> Sequences:
+        """Rows as the start's model takes them."""
+        ...
+
+    def repeated(self, learn: Rows, test: Rows) -> tuple[np.ndarray, str]:
+        """Numbers of the first rows that stand among the second, and a sentence about them."""
+        ...
+
+    def described(self, learn: Rows, classes: str) -> Phrase:
+        """The rows, for the plan."""
+        ...
+
+    def digest(self, rows: Rows) -> str:
+        """SHA-256 of inputs and labels."""
+        ...
+
+
+def medium_of(
+    data: Path,
+    start: str | None,
+    *,
+    text: TextSettings,
+    images: PictureSettings,
+    model: ModelSettings,
+    seed: int,
+    events: Events,
+) -> Medium:
+    """What a labelled file or folder holds, and the model that is started from.
+
+    start: a run, a folder, "hf:NAME"; None or "scratch" for fresh weights by `seed`.
+    Raises InputError if the model reads the other.
+    """
+    loaded = None if start in (None, "scratch") else load_model(resolve(start or ""))
+    wanted: Reads | None = None if loaded is None else what_it_reads(loaded)
+    if loaded is None and "family" in model.model_fields_set:
+        wanted = "images" if model.family == IMAGE_FAMILY else "text"
+    found = holds_images(
+        [data], text=text.text, image=images.column, reads=wanted, note=events.note
+    )
+    if found or (wanted == "images" and not data.exists()):
+        events.note(say("data_are_images"))
+        return ImageMedium(data, start or "scratch", loaded, text, images, model, seed, events)
+    if wanted == "images":
+        name = f"model.family {IMAGE_FAMILY}" if loaded is None else f"the model of {start}"
+        raise InputError(
+            f"{data} holds text, but {name} reads images: leave it out, or give a folder or table "
+            "of images"
+        )
+    return TextMedium(start or "scratch", loaded, text, model, seed)
+
+
+def what_it_reads(loaded: Loaded) -> Reads:
+    """What goes into a loaded model."""
+    return "text" if loaded.pixels is None else "images"
+
+
+@dataclass(frozen=True)
+class TextMedium:
+    """Tables of texts."""
+
+    name: str
+    loaded: Loaded | None
+    settings: TextSettings
+    model: ModelSettings
+    seed: int
+    reads: Reads = "text"
+
+    def read(self, path: str | Path, *, like: Rows | None = None) -> Rows:
+        """See `load_labelled`; rows that cannot be read are set aside."""
+        chosen, kind = self.settings, self.settings.kind
+        text, label, classes = chosen.text, chosen.label, None
+        if isinstance(like, Labelled):
+            text, label = like.text_column, like.label_column
+            kind, classes = like.kind, like.classes or None
+        return load_labelled(
+            path,
+            text=text,
+            label=label,
+            kind=kind,
+            classes=classes,
+            encoding=chosen.encoding,
+            bad_rows="skip",
+        )
+
+    def start(self, learn: Rows) -> Start:
+        """The folder's model, or fresh weights with a tokenizer trained on the texts."""
+        if self.loaded is not None:
+            return text_start(self.loaded, self.name)
+        tokenizer = train_tokenizer(
+            _texts(learn).texts,
+            kind=self.settings.tokenizer,
+            vocab_size=self.settings.vocab_size,
+            lowercase=self.settings.lowercase,
+            style=find(self.model.family).special_tokens,
+        )
+        vocabulary = vocabulary_of(tokenizer)
+        model = fresh_model(
+            self.model,
+            vocab_size=vocabulary.size,
+            max_length=self.settings.max_length,
+            seed=self.seed,
+        )
+        return Start(model, vocabulary, pretrained=False, tokenizer=tokenizer, name=self.name)
+
+    def encode(self, rows: Rows, start: Start) -> Sequences:
+        """Tokens of whole texts."""
+        assert start.tokenizer is not None, "a start of texts has a tokenizer"
+        return encode(start.tokenizer, _texts(rows).texts)
+
+    def repeated(self, learn: Rows, test: Rows) -> tuple[np.ndarray, str]:
+        """See `find_leaks`."""
+        found = find_leaks(test=_texts(test).texts, train=_texts(learn).texts)
+        return np.asarray(sorted(found.train_drop), dtype=np.int64), str(found)
+
+    def described(self, learn: Rows, classes: str) -> Phrase:
+        """With the columns' names."""
+        mine = _texts(learn)
+        return say(
+            "plan_labels",
+            rows=len(mine),
+            text=mine.text_column,
+            label=mine.label_column,
+            classes=classes,
+        )
+
+    def digest(self, rows: Rows) -> str:
+        """Of texts and labels."""
+        sha = hashlib.sha256(rows.labels.tobytes())
+        for text in _texts(rows).texts:
+            sha.update(text.encode("utf-8", "surrogatepass") + b"\0")
+        return sha.hexdigest()
+
+
+class ImageMedium:
+    """Folders and tables of images, brought to the model's size as they are read."""
+
+    reads: Reads = "images"
+
+    def __init__(
+        self,
+        data: Path,
+        name: str,
+        loaded: Loaded | None,
+        text: TextSettings,
+        images: PictureSettings,
+        model: ModelSettings,
+        seed: int,
+        events: Events,
+    ):
+        """Raises InputError if the model that was named reads text, or there is no image."""
+        if loaded is not None and loaded.pixels is None:
+            raise InputError(f"{data} holds images, but the model of {name} reads text")
+        refuse_text(data, text.text)
+        self.settings, self.images, self.events = text, images, events
+        side = 0 if loaded is not None else usual_side(data, image=images.column)
+        shape = image_family(model, data)
+        net, self.frame = image_model(shape, images, loaded, side=side, seed=seed)
+        heads = {} if loaded is None else loaded.heads
+        self.origin = Start(net, self.frame, heads, pretrained=loaded is not None, name=name)
+
+    def read(self, path: str | Path, *, like: Rows | None = None) -> Rows:
+        """See `load_labelled_images`; damaged images are set aside."""
+        kind: Kind | Literal["auto"] = self.settings.kind if like is None else like.kind
+        return load_labelled_images(
+            path,
+            side=self.frame.image_size,
+            image=self.images.column,
+            label=self.settings.label,
+            kind=kind,
+            classes=None if like is None else like.classes or None,
+            progress=lambda done, most: self.events.progress("decode", done, most),
+        )
+
+    def start(self, learn: Rows) -> Start:
+        """The folder's model at the size asked for, or fresh weights."""
+        return self.origin
+
+    def encode(self, rows: Rows, start: Start) -> Sequences:
+        """Pixels, numbered as the rows are."""
+        assert isinstance(start.frame, PixelFrame), "a start of images"
+        return pixel_sequences(_pictures(rows).images.pixels, start.frame)
+
+    def repeated(self, learn: Rows, test: Rows) -> tuple[np.ndarray, str]:
+        """See `find_image_leaks`."""
+        found = find_image_leaks(test=_pictures(test).images, train=_pictures(learn).images)
+        return np.asarray(sorted(found.train_drop), dtype=np.int64), str(found)
+
+    def described(self, learn: Rows, classes: str) -> Phrase:
+        """How many there are."""
+        return say("plan_image_labels", rows=len(learn), classes=classes)
+
+    def digest(self, rows: Rows) -> str:
+        """Of the images' files and labels; their size is the model's."""
+        mine = _pictures(rows)
+        sha = hashlib.sha256(mine.labels.tobytes())
+        sha.update(np.ascontiguousarray(mine.images.digests).tobytes())
+        return sha.hexdigest()
+
+
+def text_start(loaded: Loaded, name: str) -> Start:
+    """A start from a folder of a model that reads text."""
+    if loaded.tokenizer is None:
+        raise InputError(f"{name} has no tokenizer.json, so its model cannot be given text")
+    tokenizer = load_tokenizer(loaded.tokenizer.parent)
+    vocabulary = vocabulary_of(tokenizer)
+    return Start(loaded.model, vocabulary, loaded.heads, tokenizer=tokenizer, name=name)
+
+
+def image_start(loaded: Loaded, name: str) -> Start:
+    """A start from a folder of a model that reads images, at its own size."""
+    patches = loaded.model.config.patches
+    assert patches is not None, "a model of images"
+    frame = PixelFrame(patches.image_size, patches.patch_size, loaded.pixels or PixelScale())
+    return Start(loaded.model, frame, loaded.heads, name=name)
+
+
+def pixel_sequences(pixels: np.ndarray, frame: PixelFrame) -> Sequences:
+    """All of these images, numbered from 0."""
+    return as_sequences(pixels, np.arange(len(pixels)), tokens=frame.tokens)
+
+
+def image_model(
+    model: ModelSettings, images: PictureSettings, start: Loaded | None, *, side: int, seed: int = 0
+) -> tuple[Model, PixelFrame]:
+    """A fresh network for images of about `side` pixels, or the checkpoint's at the wanted size."""
+    if start is not None:
+        patches, scale = start.model.config.patches, start.pixels
+        assert patches is not None, "a model of images"
+        size = images.size or patches.image_size
+        found = vit.at_size(start.model, size)
+        return found, PixelFrame(size, patches.patch_size, scale or PixelScale())
+    size, patch = images.shape(side)
+    layers, hidden, heads, inner = model.shape()
+    fresh = vit.build(
+        num_layers=layers,
+        hidden_size=hidden,
+        num_heads=heads,
+        intermediate_size=inner,
+        dropout=model.dropout,
+        patches=Patches(image_size=size, patch_size=patch),
+        seed=seed,
+    )
+    return fresh, PixelFrame(size, patch)
+
+
+def image_family(model: ModelSettings, data: Path) -> ModelSettings:
+    """The settings with a family for images where none was given."""
+    if model.family == IMAGE_FAMILY:
+        return model
+    if "family" in model.model_fields_set:
+        raise InputError(
+            f"{data} holds images, but model.family {model.family} reads text: leave it out, or "
+            f"write model.family: {IMAGE_FAMILY}"
+        )
+    return model.model_copy(update={"family": IMAGE_FAMILY})
+
+
+def refuse_text(data: Path, text: str | None) -> None:
+    """Raise InputError if a column of texts is named where images are read."""
+    if text is not None:
+        raise InputError(
+            f"{data} is read for images, so there is no column of texts '{text}': leave --text out"
+        )
+
+
+def _texts(rows: Rows) -> Labelled:
+    assert isinstance(rows, Labelled), "rows of a medium of texts"
+    return rows
+
+
+def _pictures(rows: Rows) -> LabelledImages:
+    assert isinstance(rows, LabelledImages), "rows of a medium of images"
+    return rows
