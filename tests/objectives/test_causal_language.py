@@ -4,6 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from headstart import families
+from headstart.batch import Sequences
+from headstart.data.loader import Windows
 from headstart.errors import InputError
 from headstart.nn import TransformerConfig
 from headstart.objectives import CausalLanguage, HybridLanguage, MaskedLanguage, Pretraining
@@ -24,7 +26,7 @@ def decoder() -> families.Model:
 
 
 def test_every_token_but_the_last_of_its_sequence_predicts_the_next(vocabulary, sequences):
-    objective = Pretraining([CausalLanguage()], vocabulary)
+    objective = Pretraining([CausalLanguage(vocabulary)], vocabulary)
     batch = objective.prepare(sequences, np.random.default_rng(0))
     layout = batch.layout["tokens"]
     slots, labels = batch.targets["causal.slots"], batch.targets["causal.labels"]
@@ -33,8 +35,33 @@ def test_every_token_but_the_last_of_its_sequence_predicts_the_next(vocabulary, 
     assert torch.equal(layout.sequence[slots], layout.sequence[slots + 1])
 
 
+def test_a_window_that_goes_on_is_followed_by_its_documents_next_token(vocabulary):
+    text = Sequences(np.arange(5, 30), np.array([17, 8]), np.arange(2))
+    windows = Windows(text, length=6).take(np.array([1, 2, 3]))
+    assert windows.tokens.tolist() == [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, *range(22, 26)]
+    for part in (CausalLanguage(vocabulary), HybridLanguage(MaskedLanguage(vocabulary), 1.0)):
+        batch = Pretraining([part], vocabulary).prepare(windows, np.random.default_rng(0))
+        name = "causal" if part.name == "causal" else "mlm"
+        found = dict(
+            zip(
+                batch.targets[f"{name}.slots"].tolist(),
+                batch.targets[f"{name}.labels"].tolist(),
+                strict=True,
+            )
+        )
+        layout = batch.layout["tokens"]
+        ends = (layout.first + layout.lengths - 2).tolist()  # slots of the windows' last tokens
+        # the first document ends with its third window, the second goes on with 26
+        assert [found[end] for end in ends] == [16, 3, 26]
+        assert [int(batch.inputs["tokens"][end + 1]) for end in ends] == [3, 3, 3]
+        inner = [slot for slot in found if slot not in ends]
+        assert [found[slot] for slot in inner] == batch.inputs["tokens"][
+            torch.tensor(inner) + 1
+        ].tolist()
+
+
 def test_the_loss_of_packed_sequences_is_that_of_each_one_alone(vocabulary, sequences, decoder):
-    objective = Pretraining([CausalLanguage()], vocabulary)
+    objective = Pretraining([CausalLanguage(vocabulary)], vocabulary)
     heads = objective.heads(decoder)
     decoder.double().eval()
     together = objective.loss(
@@ -50,7 +77,7 @@ def test_the_loss_of_packed_sequences_is_that_of_each_one_alone(vocabulary, sequ
 
 def test_an_encoder_is_refused_with_what_would_do(vocabulary, model):
     with pytest.raises(InputError) as caught:
-        Pretraining([CausalLanguage()], vocabulary).heads(model)
+        Pretraining([CausalLanguage(vocabulary)], vocabulary).heads(model)
     assert str(caught.value) == (
         "objective causal needs decoder, but family bert is an encoder: "
         "choose another family or objective"
@@ -59,7 +86,7 @@ def test_an_encoder_is_refused_with_what_would_do(vocabulary, model):
 
 def test_parts_that_no_model_can_do_together_are_refused(vocabulary):
     with pytest.raises(InputError) as caught:
-        Pretraining([CausalLanguage(), MaskedLanguage(vocabulary)], vocabulary)
+        Pretraining([CausalLanguage(vocabulary), MaskedLanguage(vocabulary)], vocabulary)
     assert str(caught.value) == (
         "objective causal+mlm: no model can do all of it, because causal needs decoder and mlm "
         "needs encoder"

@@ -121,7 +121,7 @@ def make_objective(
     makers: dict[str, Callable[[], Part]] = {
         "mlm": lambda: masked,
         "nsp": NextSentence,
-        "causal": CausalLanguage,
+        "causal": lambda: CausalLanguage(vocabulary),
         "hybrid": lambda: HybridLanguage(masked, chosen.causal_share),
         "bow": lambda: BagOfWords(weight()),
         "spans": lambda: Contrast("spans", chosen.temperature),
