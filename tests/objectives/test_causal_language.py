@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,29 @@ def test_a_window_that_goes_on_is_followed_by_its_documents_next_token(vocabular
         assert [found[slot] for slot in inner] == batch.inputs["tokens"][
             torch.tensor(inner) + 1
         ].tolist()
+
+
+def test_half_of_the_texts_begin_with_what_ends_texts_where_nothing_else_begins_them(vocabulary):
+    bare = replace(vocabulary, cls=None)
+    text = Sequences(np.arange(5, 39), np.array([17, 17]), np.arange(2))
+    windows = Windows(text, length=6).take(np.arange(6))
+    objective = Pretraining([CausalLanguage(bare)], bare)
+    led = []
+    for seed in range(200):
+        batch = objective.prepare(windows, np.random.default_rng(seed))
+        layout, tokens = batch.layout["tokens"], batch.inputs["tokens"]
+        first = tokens[layout.first]
+        led.append((first == 3).tolist())
+        assert layout.lengths.tolist() == [5 + 1 + led[-1][0], 7, 7, 5 + 1 + led[-1][3], 7, 7]
+        at = layout.first[0] + int(led[-1][0])
+        assert tokens[at : at + 5].tolist() == [5, 6, 7, 8, 9]
+    shares = np.mean(led, 0)
+    assert shares[[1, 2, 4, 5]].tolist() == [0, 0, 0, 0]
+    assert (abs(shares[[0, 3]] - 0.5) < 0.12).all()
+    slot = int(layout.first[led[-1].index(True)])  # the text's first token is a target
+    assert slot in batch.targets["causal.slots"].tolist()
+    assert objective.extra == 1
+    assert not Pretraining([CausalLanguage(vocabulary)], vocabulary).begins
 
 
 def test_the_loss_of_packed_sequences_is_that_of_each_one_alone(vocabulary, sequences, decoder):

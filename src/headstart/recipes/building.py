@@ -53,10 +53,13 @@ STACKED = (("*attention.qkv.weight", 3), ("*mlp.up.weight", 2), ("*cross.kv.weig
 LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
 
 
-def window_length(max_length: int, vocabulary: Vocabulary, *, pairs: bool = False) -> int:
-    """Ordinary tokens of a window, so that with its special tokens it has at most max_length."""
+def window_length(max_length: int, vocabulary: Vocabulary, *, extra: int = 0) -> int:
+    """Ordinary tokens of a window, so that with its special tokens it has at most max_length.
+
+    extra: special tokens beside those at its ends.
+    """
     around = (vocabulary.cls is not None) + (vocabulary.sep is not None)
-    return max_length - around - (1 if pairs else 0)
+    return max_length - around - extra
 
 
 def fresh_model(
@@ -156,7 +159,7 @@ def make_batches(
     together = bool({"bow", "spans"} & set(objective.name.split("+")))
     windows = Windows(
         documents,
-        length=window_length(settings.data.max_length, vocabulary, pairs=objective.pairs),
+        length=window_length(settings.data.max_length, vocabulary, extra=objective.extra),
         pieces=2 if together else 1,
     )
     source = Stretches(windows) if together else windows
