@@ -405,6 +405,27 @@ def test_a_gated_mlp_costs_what_a_plain_one_costs():
         assert 3 * inner == pytest.approx(2 * 4 * hidden, rel=0.04)
 
 
+def test_what_learns_to_write_gets_a_tokenizer_that_loses_nothing():
+    def tokenizer(**given):
+        values = {name.replace("__", "."): value for name, value in given.items()}
+        data = make_settings(PretrainSettings, given=values).data
+        return data.tokenizer, data.lowercase, data.max_length
+
+    writes = ("bpe", False, 128)
+    assert tokenizer(model__family="gpt") == tokenizer(model__family="llama") == writes
+    assert tokenizer(model__family="t5") == tokenizer(model__family="marian") == writes
+    reformer = {"model__family": "reformer"}
+    assert tokenizer(**reformer, objective__name="causal") == writes
+    assert tokenizer(**reformer) == tokenizer() == ("wordpiece", True, 128)
+    assert tokenizer(model__family="gpt", objective__name="bow") == ("wordpiece", True, 128)
+    assert tokenizer(objective__name="hybrid") == ("wordpiece", True, 128)
+    gpt = {"model__family": "gpt", "data__max_length": 64}
+    assert tokenizer(**gpt, data__tokenizer="bytes") == ("bytes", False, 64)
+    assert tokenizer(**gpt, data__lowercase=True) == ("bpe", True, 64)
+    report = make_settings(ReportSettings, given={"model.family": "gpt"})
+    assert (report.data.tokenizer, report.data.lowercase) == ("bpe", False)
+
+
 def test_an_objective_is_checked_against_the_family():
     gpt = make_settings(PretrainSettings, given={"model.family": "gpt"})
     assert gpt.objective.name == "causal"

@@ -120,7 +120,7 @@ class PretrainSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _objective_of_family(cls, values: object) -> object:
-        return causal_by_default(values)
+        return writing_tokenizer(causal_by_default(values))
 
     @model_validator(mode="after")
     def _objective_fits(self) -> Self:
@@ -219,7 +219,7 @@ class ReportSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _objective_of_family(cls, values: object) -> object:
-        return causal_by_default(values)
+        return writing_tokenizer(causal_by_default(values))
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -288,3 +288,20 @@ def _image_family(objective: object) -> Family | None:
         if any(families_for(part) == [family] for part in parts):
             return family
     return None
+
+
+WRITING = ("causal", "span_corruption")  # parts of objectives after which a model writes text
+
+
+def writing_tokenizer(values: object) -> object:
+    """The values with a tokenizer that loses nothing of a text, where the model learns to write.
+
+    A WordPiece model could write neither capitals nor line breaks, and no character it has not met.
+    """
+    if not isinstance(values, dict):
+        return values
+    objective, data = values.get("objective", {}), values.get("data", {})
+    name = objective.get("name") if isinstance(objective, dict) else None
+    if not isinstance(data, dict) or not set(str(name).split("+")) & set(WRITING):
+        return values
+    return {**values, "data": {"tokenizer": "bpe", "lowercase": False, **data}}

@@ -331,9 +331,15 @@ class TextSettings(Settings):
         None, "Encoding of the files; null: UTF-8 or a mark in the file."
     )
     tokenizer: TokenizerKind = setting(
-        "wordpiece", "Kind of tokenizer trained on the corpus.", source="Devlin et al. 2019"
+        "wordpiece",
+        "Kind of tokenizer trained on the corpus; bpe where the model learns to write.",
+        source="Devlin et al. 2019",
     )
-    lowercase: bool = setting(True, "Whether the tokenizer ignores case.", source="BERT uncased")
+    lowercase: bool = setting(
+        True,
+        "Whether the tokenizer ignores case; false where the model learns to write.",
+        source="BERT uncased",
+    )
     vocab_size: int = setting(
         8192,
         "Most entries of a trained vocabulary.",

@@ -51,6 +51,7 @@ def test_a_window_says_which_document_it_is_from():
     taken = Windows(held([20, 4, 9]), length=8).take(np.array([5, 0]))
     assert taken.fields["document"].tolist() == [2, 0]
     assert taken.fields["order"].tolist() == [1, 0]
+    assert taken.fields["next"].tolist() == [-1, 6]  # the last one of its document; 0 to 5 of 20
     assert taken.index.tolist() == [5, 0]
     assert taken.tokens.dtype == np.int64
 

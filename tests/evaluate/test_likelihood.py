@@ -96,13 +96,46 @@ def test_a_masked_reading_hides_each_token_in_turn(bert):
     assert found.tokens.tolist() == [5, 9]
 
 
-def test_a_long_text_is_read_window_by_window(gpt):
-    _, ours = gpt
-    whole = texts(75)  # room for 32: three windows of 25
+@torch.no_grad()
+def test_every_token_of_a_long_text_counts_once_after_half_a_window_at_least(gpt):
+    stock, ours = gpt
+    some = texts(75, 33, 5)
+    found = likelihood(ours, some, BARE)  # room for 32: windows begin at 0, 16, 32, 43
+    assert found.tokens.tolist() == [74, 32, 4]
+    for number, row in enumerate(rows(some)):
+        expected = 0.0
+        for begin, known, end in {75: WINDOWS, 33: [(0, 1, 32), (1, 32, 33)], 5: [(0, 1, 5)]}[
+            len(row)
+        ]:
+            ids = torch.from_numpy(row[begin:end])[None].long()
+            chances = stock(ids).logits[0].log_softmax(-1)
+            each = chances[:-1].gather(1, ids[0, 1:, None])[:, 0]
+            expected += float(each[known - begin - 1 :].sum())
+        assert abs(found.sums[number] - expected) <= 1e-4
+
+
+WINDOWS = [(0, 1, 32), (16, 32, 48), (32, 48, 64), (43, 64, 75)]
+
+
+@torch.no_grad()
+def test_what_ends_texts_also_begins_one_where_nothing_else_does(gpt):
+    stock, ours = gpt
+    some = texts(4, 40)
+    found = likelihood(ours, some, dataclasses.replace(FRAMED, cls=None))
+    assert found.tokens.tolist() == [4, 40]
+    ids = torch.tensor([[3, *some.tokens[:4].tolist()]])
+    chances = stock(ids).logits[0].log_softmax(-1)
+    expected = float(chances[:-1].gather(1, ids[0, 1:, None]).sum())
+    assert abs(found.sums[0] - expected) <= 1e-4
+
+
+def test_a_masked_reading_cuts_long_texts_side_by_side(bert):
+    _, ours = bert
+    whole = texts(75)  # room for 30: three windows of 25
     parts = as_sequences(np.split(whole.tokens, 3))
-    found, apart = likelihood(ours, whole, BARE), likelihood(ours, parts, BARE)
+    found, apart = likelihood(ours, whole, FRAMED), likelihood(ours, parts, FRAMED)
     assert found.sums[0] == pytest.approx(apart.sums.sum(), rel=1e-6)
-    assert found.tokens.tolist() == [72]
+    assert found.tokens.tolist() == [75]
 
 
 def test_a_model_without_a_language_head_is_refused(bert):

@@ -85,7 +85,7 @@ class Texts:
     made: dict[str, Prepared]
 
     def of(self, settings: PretrainSettings) -> Prepared:
-        key = find(settings.model.family).special_tokens
+        key = f"{find(settings.model.family).special_tokens} {settings.data.tokenizer}"
         if key not in self.made:
             self.made[key] = prepare_corpus(
                 [self.corpus],

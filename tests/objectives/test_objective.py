@@ -29,7 +29,7 @@ def test_the_listed_names_are_those_of_the_parts(vocabulary):
     parts = (
         masked,
         NextSentence(),
-        CausalLanguage(),
+        CausalLanguage(vocabulary),
         HybridLanguage(masked),
         BagOfWords(np.ones(40)),
         Contrast(),

@@ -9,6 +9,7 @@ Legend: D documents, N windows.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -86,7 +87,7 @@ class Windows:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    @property
+    @cached_property
     def following(self) -> np.ndarray:
         """(N,) the next window of the same document, -1 for the last one."""
         number = np.arange(1, len(self) + 1)
@@ -94,11 +95,17 @@ class Windows:
         return np.where(last, -1, number)
 
     def take(self, chosen: np.ndarray) -> Sequences:
-        """The chosen windows as int64 ids; fields "document" and "order" say where they lie."""
+        """The chosen windows as int64 ids.
+
+        Fields "document" and "order" say where they lie, "next" which token follows in the
+        document: -1 after its last window.
+        """
         chosen = np.asarray(chosen, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        lengths, ends = self.lengths[chosen], (self.starts + self.lengths)[chosen]
         tokens = self.tokens[ragged_index(self.starts[chosen], lengths)].astype(np.int64)
-        fields = {"document": self.document[chosen], "order": self.order[chosen]}
+        last = self.following[chosen] < 0
+        after = np.where(last, -1, self.tokens[np.where(last, 0, ends)].astype(np.int64))
+        fields = {"document": self.document[chosen], "order": self.order[chosen], "next": after}
         return Sequences(tokens, lengths, chosen, fields)
 
 

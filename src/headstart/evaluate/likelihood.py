@@ -63,9 +63,10 @@ def likelihood(
     """Log-probabilities of whole texts (without special tokens), in their order.
 
     reading: None is causal where the model has a causal head, else masked; a masked model that also
-    learnt next tokens (hybrid) can be read either way. A text longer than a window is read window
-    by window, each knowing nothing of the one before. Without a token to begin with, a causal
-    model cannot say how probable the first token is: it is not counted.
+    learnt next tokens (hybrid) can be read either way. A text longer than a window is read in
+    several: if causal, each begins in the middle of the one before and counts what that one did not
+    reach, else they stand side by side. A causal model without a token to begin with (GPT) is given
+    the one that ends texts; where there is none either, a text's first token is not counted.
     Raises InputError for a model without a head that fits.
     """
     reading = reading or ("causal" if "causal" in loaded.heads else "masked")
@@ -79,11 +80,13 @@ def likelihood(
             "predicts tokens"
         )
     body = for_inference(loaded.model, precision)
-    windows, owner = _windows(texts, vocabulary.room(body.config.max_positions, max_length))
-    measure = _causal if reading == "causal" else _masked
+    causal = reading == "causal"
+    cut, measure = (_overlapping, _causal) if causal else (_side_by_side, _masked)
+    room = vocabulary.room(body.config.max_positions, max_length)
+    windows, owner = cut(texts, room, vocabulary)
     sums, counts = np.zeros(len(windows)), np.zeros(len(windows), dtype=np.int64)
     with frozen(body), frozen(head):
-        for chosen in _groups(windows.lengths, squared=reading == "masked"):
+        for chosen in _groups(windows.lengths, squared=not causal):
             poll()
             found_sums, found_counts = measure(body, head, windows.take(chosen), vocabulary)
             sums[chosen], counts[chosen] = found_sums, found_counts
@@ -93,17 +96,47 @@ def likelihood(
     )
 
 
-def _windows(texts: Sequences, room_for: int) -> tuple[Sequences, np.ndarray]:
+def _side_by_side(
+    texts: Sequences, room_for: int, vocabulary: Vocabulary
+) -> tuple[Sequences, np.ndarray]:
     """All texts cut into windows of equal size each, and which text each window is of."""
     pieces = -(-texts.lengths // room_for)
     owner = np.repeat(np.arange(len(texts)), pieces)
     place = ragged_index(np.zeros(len(pieces), np.int64), pieces)
     whole, parts = np.repeat(texts.lengths, pieces), np.repeat(pieces, pieces)
     begin = place * whole // parts
-    sizes = (place + 1) * whole // parts - begin
-    at = ragged_index(np.repeat(texts.starts, pieces) + begin, sizes)
+    return _cut(texts, owner, begin, (place + 1) * whole // parts), owner
+
+
+def _overlapping(
+    texts: Sequences, room_for: int, vocabulary: Vocabulary
+) -> tuple[Sequences, np.ndarray]:
+    """The same with windows that begin in the middle of the one before.
+
+    Field "known": how many of a window's first tokens are not counted.
+    """
+    lead = vocabulary.sep if vocabulary.cls is None else None
+    if lead is not None:
+        tokens = np.insert(texts.tokens, texts.starts, lead)
+        texts = Sequences(tokens, texts.lengths + 1, texts.index)
+    step = max(1, room_for // 2)
+    pieces = np.where(texts.lengths > 0, 1 - (-np.maximum(texts.lengths - room_for, 0) // step), 0)
+    owner = np.repeat(np.arange(len(texts)), pieces)
+    place = ragged_index(np.zeros(len(pieces), np.int64), pieces)
+    whole = texts.lengths[owner]
+    begin = np.minimum(place * step, np.maximum(whole - room_for, 0))
+    end = np.minimum(begin + room_for, whole)
+    unknown = int(vocabulary.cls is None)  # a first token that nothing stands before
+    known = np.where(place == 0, unknown, np.append(0, end[:-1])[: len(end)] - begin)
+    return _cut(texts, owner, begin, end, known=known), owner
+
+
+def _cut(
+    texts: Sequences, owner: np.ndarray, begin: np.ndarray, end: np.ndarray, **fields: np.ndarray
+) -> Sequences:
+    at = ragged_index(texts.starts[owner] + begin, end - begin)
     tokens = texts.tokens[at].astype(np.int64)
-    return Sequences(tokens, sizes, np.arange(len(sizes))), owner
+    return Sequences(tokens, end - begin, np.arange(len(owner)), fields)
 
 
 def _groups(lengths: np.ndarray, *, squared: bool) -> list[np.ndarray]:
@@ -124,9 +157,10 @@ def _causal(
     batch = _batch(windows, vocabulary)
     layout = batch.layout["tokens"]
     sequence, tokens = layout.sequence, batch.inputs["tokens"]
-    before = int(vocabulary.cls is not None)
-    last = layout.lengths[sequence.clamp(min=0)] - int(vocabulary.sep is not None)
-    asked = (sequence >= 0) & (layout.positions >= max(1, before)) & (layout.positions < last)
+    whose = sequence.clamp(min=0)
+    first = torch.from_numpy(windows.fields["known"])[whose] + int(vocabulary.cls is not None)
+    last = layout.lengths[whose] - int(vocabulary.sep is not None)
+    asked = (sequence >= 0) & (layout.positions >= first) & (layout.positions < last)
     at = torch.nonzero(asked).flatten()
     hidden = model.encode(batch, causal=True)
     found = _log_chances(model, head, hidden[at - 1], tokens[at])

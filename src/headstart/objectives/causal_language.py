@@ -18,7 +18,7 @@ from headstart.batch import Batch, Sequences
 from headstart.families.heads import CausalLanguageHead, MaskedLanguageHead, make_head
 from headstart.families.model import Model
 from headstart.objectives.masked_language import MaskedLanguage
-from headstart.objectives.objective import Loss
+from headstart.objectives.objective import Loss, Vocabulary
 from headstart.objectives.table_loss import filled, table_loss
 
 CAUSAL = "causal"
@@ -28,6 +28,7 @@ CAUSAL = "causal"
 class CausalLanguage:
     """Predict every next token of a sequence, never across sequences."""
 
+    vocabulary: Vocabulary
     weight: float = 1.0
     name: str = "causal"
     needs: frozenset[str] = frozenset({"decoder"})
@@ -42,7 +43,7 @@ class CausalLanguage:
         self, batch: Batch, sequences: Sequences, rng: np.random.Generator, progress: float
     ) -> None:
         """Every token but the last of its sequence has a target."""
-        mark_next(batch, self.name)
+        mark_next(batch, sequences, self.name, self.vocabulary)
 
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Cross-entropy over all next tokens."""
@@ -75,7 +76,7 @@ class HybridLanguage:
         """Draw which of the two this batch is, then mark it so."""
         if rng.random() < self.causal_share:
             batch.task = CAUSAL
-            mark_next(batch, self.masked.name)
+            mark_next(batch, sequences, self.masked.name, self.masked.vocabulary)
         else:
             self.masked.mark(batch, sequences, rng, progress)
 
@@ -98,9 +99,18 @@ def next_token_loss(
     return Loss(value, len(slots))
 
 
-def mark_next(batch: Batch, name: str) -> None:
-    """Targets of causal prediction: slots whose successor is of the same sequence."""
-    sequence, tokens = batch.layout["tokens"].sequence, batch.inputs["tokens"]
+def mark_next(batch: Batch, sequences: Sequences, name: str, vocabulary: Vocabulary) -> None:
+    """Targets of causal prediction: slots whose successor is of the same sequence.
+
+    A window that goes on in its document (field "next") is followed by the document's next token,
+    not by the end of a text, which a model would else learn to expect after so many tokens.
+    """
+    layout, tokens = batch.layout["tokens"], batch.inputs["tokens"]
+    sequence, follows = layout.sequence, tokens.roll(-1)
+    if vocabulary.sep is not None and "next" in sequences.fields:
+        after = torch.from_numpy(sequences.fields["next"])
+        last = layout.first + layout.lengths - 2  # the place before the end's token
+        follows[last[after >= 0]] = after[after >= 0]
     slots = torch.nonzero((sequence[:-1] == sequence[1:]) & (sequence[:-1] >= 0)).flatten()
     batch.targets[f"{name}.slots"] = slots
-    batch.targets[f"{name}.labels"] = tokens[slots + 1]
+    batch.targets[f"{name}.labels"] = follows[slots]

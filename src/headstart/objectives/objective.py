@@ -10,7 +10,7 @@ Legend: S sequences, T slots of the stream, N targets, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -105,6 +105,8 @@ class Part(Protocol):
 class Pretraining:
     """Parts over one encoding of the same sequences.
 
+    begins: whether some texts get a token to begin with, because the vocabulary has none for all.
+
     Raises InputError for a combination or a model that cannot work, before any data is read.
     """
 
@@ -128,6 +130,13 @@ class Pretraining:
         self.needs = frozenset.intersection(*(part.needs for part in parts))
         self.views = max(part.views for part in parts)
         self.pairs = any(part.pairs for part in parts)
+        writes = any(part.name == "causal" for part in parts)
+        self.begins = writes and vocabulary.cls is None and vocabulary.sep is not None
+
+    @property
+    def extra(self) -> int:
+        """Tokens that a sequence may get beside those that stand around each."""
+        return int(self.pairs) + int(self.begins)
 
     def refuse(self, model: Model) -> None:
         """Raise InputError if this model cannot do it."""
@@ -152,13 +161,37 @@ class Pretraining:
         if self.pairs:
             sequences, segments, follows = self._pair(sequences, rng)
             targets["pairs.follows"] = torch.from_numpy(follows)
+<<<<<<< HEAD
         inputs, layout = self.vocabulary.lay_out(sequences)
+=======
+        if self.begins:
+            sequences = self._begun(sequences, rng)
+        vocabulary = self.vocabulary
+        tokens, layout = lay_out(
+            sequences, prefix=vocabulary.cls, suffix=vocabulary.sep, pad=vocabulary.pad
+        )
+        inputs = {"tokens": tokens}
+>>>>>>> lmruns
         if segments is not None and self.segments:
             inputs["segments"] = _second(layout.positions, layout.sequence, segments)
         batch = Batch(inputs, {"tokens": layout}, targets, self.name)
         for part in self.parts:
             part.mark(batch, sequences, rng, progress)
         return batch
+
+    def _begun(self, sequences: Sequences, rng: np.random.Generator) -> Sequences:
+        """Half of the first windows of documents, drawn anew each time, with a token before them.
+
+        It is the one that ends texts (GPT). So a model learns to begin a text by itself, as after
+        the end of another one, and to go on with words that nothing stands before.
+        """
+        sep, order = self.vocabulary.sep, sequences.fields.get("order")
+        assert sep is not None, "what begins texts is what ends them"
+        if order is None:
+            return sequences
+        chosen = (order == 0) & (rng.random(len(sequences)) < 0.5)
+        tokens = np.insert(sequences.tokens, sequences.starts[chosen], sep)
+        return replace(sequences, tokens=tokens, lengths=sequences.lengths + chosen)
 
     def _pair(
         self, sequences: Sequences, rng: np.random.Generator

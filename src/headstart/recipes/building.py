@@ -56,10 +56,13 @@ IMAGES_PER_STEP = 64  # of fine-tuning, where transfer.tokens_per_batch is not g
 LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
 
 
-def window_length(max_length: int, vocabulary: Vocabulary, *, pairs: bool = False) -> int:
-    """Ordinary tokens of a window, so that with its special tokens it has at most max_length."""
+def window_length(max_length: int, vocabulary: Vocabulary, *, extra: int = 0) -> int:
+    """Ordinary tokens of a window, so that with its special tokens it has at most max_length.
+
+    extra: special tokens beside those at its ends.
+    """
     around = (vocabulary.cls is not None) + (vocabulary.sep is not None)
-    return max_length - around - (1 if pairs else 0)
+    return max_length - around - extra
 
 
 def fresh_model(
@@ -125,7 +128,7 @@ def make_objective(
     makers: dict[str, Callable[[], Part]] = {
         "mlm": lambda: masked,
         "nsp": NextSentence,
-        "causal": CausalLanguage,
+        "causal": lambda: CausalLanguage(vocabulary),
         "hybrid": lambda: HybridLanguage(masked, chosen.causal_share),
         "bow": lambda: BagOfWords(weight()),
         "spans": lambda: Contrast("spans", temperature),
@@ -160,7 +163,7 @@ def make_batches(
     together = bool({"bow", "spans"} & set(objective.name.split("+")))
     windows = Windows(
         documents,
-        length=window_length(settings.data.max_length, vocabulary, pairs=objective.pairs),
+        length=window_length(settings.data.max_length, vocabulary, extra=objective.extra),
         pieces=2 if together else 1,
     )
     source = Stretches(windows) if together else windows

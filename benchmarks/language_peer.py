@@ -1,0 +1,124 @@
+"""GPT-2 of transformers, trained as well as a plain loop can: the peer of `language.py`.
+
+bf16 autocast, fused AdamW (0.9, 0.95; decay 0.1 on matrices), warm-up and a straight way down to
+nothing by the clock, gradients clipped at 1, no dropout, blocks of whole width cut anew from the
+packed stream in every pass, each with the token between texts at its beginning as in the test.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WARMUP, BETAS, DECAY, CLIP = 0.05, (0.9, 0.95), 0.1, 1.0
+TITLE = (
+    "transformers GPT2LMHeadModel, plain loop: bf16 autocast, SDPA, fused AdamW (0.9, 0.95, decay "
+    "0.1), warm-up 5 % and straight to zero by the clock, clip 1, no dropout, packed whole blocks"
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Layers, width, heads; inside the MLP it is four times as wide."""
+
+    layers: int
+    hidden: int
+    heads: int
+
+
+def stream_of(texts: Sequence[np.ndarray], lead: int) -> np.ndarray:
+    """All texts one after another, each after the token that stands between texts."""
+    return np.concatenate([part for text in texts for part in ([lead], text)])
+
+
+def fresh(shape: Shape, *, vocabulary: int, width: int, seed: int) -> nn.Module:
+    """GPT-2 of this size with stock's own initial weights."""
+    torch.manual_seed(seed)
+    transformers.logging.set_verbosity_error()
+    config = transformers.GPT2Config(
+        vocab_size=vocabulary,
+        n_positions=width,
+        n_embd=shape.hidden,
+        n_layer=shape.layers,
+        n_head=shape.heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+        attn_implementation="sdpa",
+    )
+    return transformers.GPT2LMHeadModel(config)
+
+
+def train(
+    model: nn.Module,
+    stream: np.ndarray,
+    *,
+    lead: int,
+    width: int,
+    tokens_a_step: int,
+    seconds: float,
+    rate: float,
+    seed: int,
+) -> dict[str, float]:
+    """Train for so many seconds; what was done: steps, tokens, seconds, the last steps' loss."""
+    device = next(model.parameters()).device
+    named = list(model.named_parameters())
+    groups = [
+        {"params": [p for _, p in named if p.dim() > 1], "weight_decay": DECAY},
+        {"params": [p for _, p in named if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=True)
+    batches = _batches(stream, lead=lead, width=width, count=tokens_a_step // width, seed=seed)
+    model.train()
+    start, steps, tokens = time.perf_counter(), 0, 0
+    losses: list[float] = []
+    while (done := (time.perf_counter() - start) / seconds) < 1:
+        factor = min(1.0, (done + 1e-3) / WARMUP, (1 - done) / (1 - WARMUP))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor
+        ids = next(batches).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            scores = model(input_ids=ids).logits[:, :-1]
+            loss = F.cross_entropy(scores.flatten(0, 1).float(), ids[:, 1:].flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        steps, tokens = steps + 1, tokens + ids[:, 1:].numel()
+        losses = [*losses[-19:], float(loss.detach())]
+    spent = time.perf_counter() - start
+    return {
+        "steps": steps,
+        "tokens": tokens,
+        "seconds": spent,
+        "tokens_per_s": tokens / spent,
+        "loss": float(np.mean(losses)),
+    }
+
+
+def _batches(
+    stream: np.ndarray, *, lead: int, width: int, count: int, seed: int
+) -> Iterator[Tensor]:
+    """Batches of blocks without end; each pass begins at another place and has another order."""
+    rng = np.random.default_rng(seed)
+    room, count = width - 1, max(1, count)
+    kept: list[np.ndarray] = []
+    while True:
+        begin = int(rng.integers(min(room, max(1, len(stream) - room))))
+        blocks = stream[begin : begin + (len(stream) - begin) // room * room].reshape(-1, room)
+        for block in blocks[rng.permutation(len(blocks))]:
+            kept.append(block)
+            if len(kept) == count:
+                rows = np.stack(kept)
+                kept = []
+                first = np.full((count, 1), lead)
+                yield torch.from_numpy(np.concatenate([first, rows], 1).astype(np.int64))
