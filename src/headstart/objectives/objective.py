@@ -161,17 +161,9 @@ class Pretraining:
         if self.pairs:
             sequences, segments, follows = self._pair(sequences, rng)
             targets["pairs.follows"] = torch.from_numpy(follows)
-<<<<<<< HEAD
-        inputs, layout = self.vocabulary.lay_out(sequences)
-=======
         if self.begins:
             sequences = self._begun(sequences, rng)
-        vocabulary = self.vocabulary
-        tokens, layout = lay_out(
-            sequences, prefix=vocabulary.cls, suffix=vocabulary.sep, pad=vocabulary.pad
-        )
-        inputs = {"tokens": tokens}
->>>>>>> lmruns
+        inputs, layout = self.vocabulary.lay_out(sequences)
         if segments is not None and self.segments:
             inputs["segments"] = _second(layout.positions, layout.sequence, segments)
         batch = Batch(inputs, {"tokens": layout}, targets, self.name)
