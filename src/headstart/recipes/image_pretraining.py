@@ -73,7 +73,7 @@ def pretrain_images(
     refuse_objective(settings, model)
     images = _read(data, settings, folder.path / "images", frame, events)
     prepared = _Prepared(images, model, frame)
-    source, held_out = _sources(settings, prepared)
+    source, held_out = image_batches(settings, images.pixels, frame)
     assert images.store is not None, "images of a run lie in its folder"
     digest, codes = images.store.digest, None
     if "beit" in settings.objective.name.split("+"):
@@ -202,10 +202,15 @@ def _read(
     return images
 
 
-def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Views]:
-    """Batches to train on, seen anew every epoch, and batches of images held out, as they are."""
-    frame, chosen = prepared.frame, settings.images
-    rows = ImageRows(prepared.images.pixels, tokens=frame.tokens)
+def image_batches(
+    settings: PretrainSettings, pixels: np.ndarray, frame: PixelFrame
+) -> tuple[Views, Views]:
+    """Batches to train on, seen anew every epoch, and batches of images held out, as they are.
+
+    pixels: (N, 3, H, W) uint8.
+    """
+    chosen = settings.images
+    rows = ImageRows(pixels, tokens=frame.tokens)
     given = "tokens_per_batch" in settings.data.model_fields_set
     size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
     compared = "contrast" in settings.objective.name.split("+")
