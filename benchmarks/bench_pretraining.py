@@ -1,12 +1,12 @@
-"""Masked-language pretraining on documents of varied length: real tokens a second.
+"""Pretraining on documents of varied length: real tokens a second.
 
-Both sides train the same BERT on the same windows of text with the same share of masked tokens.
-Real tokens are tokens of the documents: neither padding nor [CLS] and [SEP].
+Both sides train the same network (BERT on masked tokens, GPT on next tokens, T5 on spans) on the
+same windows of text with the same share of hidden tokens. Real tokens are tokens of the documents:
+neither padding nor [CLS], [SEP] and the like.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +20,8 @@ import texts
 from headstart.batch import Sequences
 from headstart.data.loader import TokenBatches, Windows
 from headstart.families import find
-from headstart.objectives import MaskedLanguage, Pretraining
+from headstart.objectives import CausalLanguage, MaskedLanguage, Pretraining, SpanCorruption
+from headstart.objectives.span_corruption import corrupt, hidden_tokens
 from headstart.tasks import vocabulary_of
 from headstart.train import Learner, Trainer, TrainSettings
 from measure import Benchmark, Case, Facts, Job, Reading, Side, Stopwatch
@@ -37,9 +38,11 @@ SIZES = {  # hidden size, layers, heads, intermediate size
     "4x256": (256, 4, 4, 1024),
     "6x384": (384, 6, 12, 1536),
 }
+CASES = ("4x256", "6x384", "gpt-4x256", "gpt-6x384", "t5-4x256")  # BERT where no family is named
 MIX = {"wikitext": 1200, "ag_news": 7600, "sst2": 3000, "imdb": 100}
 LONGEST = 256  # tokens of a window, [CLS] and [SEP] included; longer documents are cut alike
 VOCABULARY = 30_522
+SENTINELS = tuple(range(VOCABULARY - 1, VOCABULARY - 101, -1))  # rare pieces stand for spans
 TOKENS_A_STEP = 8192
 STEPS, WARM = 18, 3  # about the real tokens of the peer's steps
 NEVER = 10**9
@@ -68,17 +71,24 @@ def ours(job: Job) -> Reading:
         watch.step(record.tokens)
         targets += record.count if watch.steps > warm else 0
     records.close()
+    reading = {"rate": watch.rate, "amount": watch.amount, "seconds": watch.seconds}
+    family, size = named(job.case)
+    if family != "bert":
+        return reading
     lengths = [source.batch(n).lengths + texts.SPECIAL for n in range(warm, warm + steps)]
-    flops = model_flops(np.concatenate(lengths), targets, size=job.case) / watch.seconds
+    flops = model_flops(np.concatenate(lengths), targets, size=size) / watch.seconds
     peak = matrix_product_peak(quick=job.quick)
-    return {
-        "rate": watch.rate,
-        "amount": watch.amount,
-        "seconds": watch.seconds,
+    return reading | {
         "model_gflops_per_s": flops / 1e9,
         "peak_gflops_per_s": peak / 1e9,
         "share_of_peak": flops / peak,
     }
+
+
+def named(case: str) -> tuple[str, str]:
+    """Family and size of a case."""
+    family, _, size = case.rpartition("-")
+    return family or "bert", size
 
 
 def model_flops(lengths: np.ndarray, targets: int, *, size: str) -> float:
@@ -117,29 +127,30 @@ def profile(job: Job) -> Reading:
     """Shares of our step's time by kind of work."""
     import profiling
 
-    trainer, source = _trainer(job)
-    trainer.objective.prepare = profiling.marked(profiling.DATA, trainer.objective.prepare)
-    source.batch = profiling.marked(profiling.DATA, source.batch)
-    for name in ("collect", "norm", "apply"):
-        method = getattr(trainer.optimizer, name)
-        setattr(trainer.optimizer, name, profiling.marked(profiling.OPTIMISER, method))
+    trainer, _ = _trainer(job)
     warm, timed = (1, 1) if job.quick else (WARM, 5)
-    with contextlib.closing(trainer.steps()) as steps:
-        return profiling.shares(steps, warm=warm, timed=timed)
+    return profiling.trainer_shares(trainer, warm=warm, timed=timed)
 
 
 def _trainer(job: Job) -> tuple[Trainer, TokenBatches]:
-    hidden, layers, heads, inner = SIZES[job.case]
+    family, size = named(job.case)
+    hidden, layers, heads, inner = SIZES[size]
     tokens, lengths = texts.load_tokens(job.folder / "tokens.npz")
-    vocabulary = vocabulary_of(texts.tokenizer())
-    model = find("bert").build(
+    vocabulary = replace(vocabulary_of(texts.tokenizer()), sentinels=SENTINELS)
+    model = find(family).build(
         num_layers=layers,
         hidden_size=hidden,
         num_heads=heads,
         intermediate_size=inner,
         vocab_size=VOCABULARY,
+        max_positions=LONGEST,
     )
-    objective = Pretraining([MaskedLanguage(vocabulary)], vocabulary)
+    parts = {
+        "bert": lambda: MaskedLanguage(vocabulary),
+        "gpt": CausalLanguage,
+        "t5": lambda: SpanCorruption(vocabulary),
+    }
+    objective = Pretraining([parts[family]()], vocabulary)
     held = Sequences(tokens, lengths, np.arange(len(lengths)))
     source = TokenBatches(held, tokens_per_batch=TOKENS_A_STEP, seed=0)
     settings = TrainSettings(
@@ -155,7 +166,7 @@ def _trainer(job: Job) -> tuple[Trainer, TokenBatches]:
 
 
 def peer(settings: PeerSettings) -> Callable[[Job], Reading]:
-    """transformers' Trainer with BertForMaskedLM."""
+    """transformers' Trainer with the same network."""
 
     def run(job: Job) -> Reading:
         import transformers
@@ -163,27 +174,18 @@ def peer(settings: PeerSettings) -> Callable[[Job], Reading]:
         import peers
 
         chosen = replace(SMALLEST, bf16=settings.bf16) if job.quick else settings
-        hidden, layers, heads, inner = SIZES[job.case]
-        config = transformers.BertConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=hidden,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            intermediate_size=inner,
-            hidden_dropout_prob=chosen.dropout,
-            attention_probs_dropout_prob=chosen.dropout,
-            attn_implementation="sdpa",
-        )
+        family, size = named(job.case)
         tokenizer = transformers.AutoTokenizer.from_pretrained(texts.minilm())
         tokens, lengths = texts.load_tokens(job.folder / "tokens.npz")
         first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
         pieces = np.split(tokens, np.cumsum(lengths)[:-1])
+        collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=family == "bert")
         return peers.train(
-            transformers.BertForMaskedLM(config),
+            peer_model(family, size, dropout=chosen.dropout),
             peers.TokenLists([[first, *piece.tolist(), last] for piece in pieces]),
-            transformers.DataCollatorForLanguageModeling(tokenizer),
+            SpanCollator(first, last) if family == "t5" else collator,
             chosen,
-            amount=_real_tokens,
+            amount=_read_and_written if family == "t5" else _real_tokens,
             folder=job.folder,
             threads=job.threads,
         )
@@ -191,23 +193,106 @@ def peer(settings: PeerSettings) -> Callable[[Job], Reading]:
     return run
 
 
+def peer_model(family: str, size: str, *, dropout: float) -> torch.nn.Module:
+    """transformers' network of the same shape."""
+    import transformers
+
+    hidden, layers, heads, inner = SIZES[size]
+    if family == "gpt":
+        gpt = transformers.GPT2Config(
+            vocab_size=VOCABULARY,
+            n_positions=LONGEST,
+            n_embd=hidden,
+            n_layer=layers,
+            n_head=heads,
+            n_inner=inner,
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+            use_cache=False,
+            attn_implementation="sdpa",
+        )
+        return transformers.GPT2LMHeadModel(gpt)
+    if family == "t5":
+        t5 = transformers.T5Config(
+            vocab_size=VOCABULARY,
+            d_model=hidden,
+            d_kv=hidden // heads,
+            d_ff=inner,
+            num_layers=layers,
+            num_heads=heads,
+            feed_forward_proj="gated-gelu",
+            tie_word_embeddings=False,
+            dropout_rate=dropout,
+            use_cache=False,
+            decoder_start_token_id=0,
+        )
+        return transformers.T5ForConditionalGeneration(t5)
+    bert = transformers.BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=inner,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        attn_implementation="sdpa",
+    )
+    return transformers.BertForMaskedLM(bert)
+
+
+class SpanCollator:
+    """Batches of hidden spans for the peer, padded; spans are chosen by our fast code."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, items: list[dict[str, object]]) -> dict[str, torch.Tensor]:
+        rows = [np.asarray(item["input_ids"])[1:-1] for item in items]
+        lengths = np.array([len(row) for row in rows])
+        whole = Sequences(np.concatenate(rows), lengths, np.arange(len(rows)))
+        hidden = hidden_tokens(
+            lengths, rate=0.15, span_length=3.0, most=len(SENTINELS), rng=self.rng
+        )
+        shown, written = corrupt(whole, hidden, sentinels=np.asarray(SENTINELS))
+        inputs = self._padded(shown, before=[self.first], fill=0)
+        return {
+            "input_ids": inputs,
+            "attention_mask": (inputs != 0).long(),
+            "labels": self._padded(written, before=[], fill=-100),
+        }
+
+    def _padded(self, ragged: Sequences, *, before: list[int], fill: int) -> torch.Tensor:
+        pieces = np.split(ragged.tokens, np.cumsum(ragged.lengths)[:-1])
+        rows = [torch.tensor([*before, *piece.tolist(), self.last]) for piece in pieces]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=fill)
+
+
 def _real_tokens(inputs: Mapping[str, torch.Tensor]) -> int:
     mask = inputs["attention_mask"]
     return int(mask.sum()) - texts.SPECIAL * len(mask)
 
 
+def _read_and_written(inputs: Mapping[str, torch.Tensor]) -> int:
+    """Tokens of the documents: neither what is read nor what is written counts its sentinels."""
+    labels = inputs["labels"]
+    spans = int((labels > SENTINELS[-1] - 1).sum())
+    return _real_tokens(inputs) + int((labels >= 0).sum()) - len(labels) - 2 * spans
+
+
 def benchmark() -> Benchmark:
-    """Both sizes against transformers at its strongest and as it comes."""
+    """All cases against transformers at its strongest and as it comes."""
     sides = (
         Side("ours", "headstart Trainer: bf16, about 8,192 real tokens a step, packed", ours),
         Side("transformers_strongest", STRONGEST_TITLE, peer(STRONGEST)),
         Side("transformers_default", DEFAULT_TITLE, peer(DEFAULT)),
     )
     extras = (Side("profile", "shares of our step's time (torch.profiler)", profile),)
-    cases = tuple(Case(size, "rate", "real tokens/s", sides, extras=extras) for size in SIZES)
+    cases = tuple(Case(size, "rate", "real tokens/s", sides, extras=extras) for size in CASES)
     return Benchmark(
         "pretraining",
-        "BERT masked-language pretraining: real tokens a second against transformers' Trainer",
+        "pretraining of BERT, GPT and T5: real tokens a second against transformers' Trainer",
         cases,
         prepare,
     )

@@ -160,7 +160,7 @@ def make_batches(
 
     Raises InputError if there is too little text.
     """
-    together = bool({"bow", "spans"} & set(objective.name.split("+")))
+    together = bool({"bow", "spans"} & set(settings.objective.name.split("+")))
     windows = Windows(
         documents,
         length=window_length(settings.data.max_length, vocabulary, extra=objective.extra),

@@ -114,7 +114,7 @@ def pretrain_images(
     prepared = _Prepared(images, left_out, model, frame)
     if len(prepared.kept) < 2:
         raise InputError(f"{data[0]}: one image is too few to pretrain on; give more")
-    source, held_out = _sources(settings, prepared)
+    source, held_out = image_batches(settings, images.pixels, frame, kept=prepared.kept)
     assert images.store is not None, "images of a run lie in its folder"
     digest, codes = prepared.digest, None
     if "beit" in settings.objective.name.split("+"):
@@ -242,13 +242,22 @@ def _probe(labelled: LabelledImages, frame: PixelFrame, settings: PretrainSettin
     return online_probe(examples, frame, max_length=frame.tokens, seed=settings.seed)
 
 
-def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Views]:
-    """Batches to train on, seen anew every epoch, and batches of images held out, as they are."""
-    frame, chosen = prepared.frame, settings.images
-    rows = ImageRows(prepared.images.pixels, tokens=frame.tokens)
+def image_batches(
+    settings: PretrainSettings,
+    pixels: np.ndarray,
+    frame: PixelFrame,
+    *,
+    kept: np.ndarray | None = None,
+) -> tuple[Views, Views]:
+    """Batches to train on, seen anew every epoch, and batches of images held out, as they are.
+
+    pixels: (N, 3, H, W) uint8. kept: numbers of the images to learn from; None: all.
+    """
+    chosen = settings.images
+    rows = ImageRows(pixels, tokens=frame.tokens)
     given = "tokens_per_batch" in settings.data.model_fields_set
     size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
-    kept = prepared.kept
+    kept = np.arange(len(rows)) if kept is None else kept
     compared = "contrast" in settings.objective.name.split("+")
     least = min(LEAST_COMPARED, len(kept) // 4) if compared else 1
     apart = max(1, least, min(MOST_HELD_OUT, round(HELD_OUT * len(kept))))
