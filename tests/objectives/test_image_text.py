@@ -208,7 +208,7 @@ def test_every_epoch_shows_another_caption_and_the_same_number_the_same_one():
     tokenizer = train_tokenizer(
         [text for each in texts for text in each], kind="bpe", vocab_size=300, style="clip"
     )
-    captions = Captions.of(texts, tokenizer, room=4, empty=1)
+    captions = Captions.of(texts, tokenizer, room=4)
     assert captions.tokens.fields[TEXT].tolist() == [0, 1, 2, 3, 4, 5, 0]
     images = np.array([2, 0, 3, 1])
     drawn = [captions.draw(images, seed=1, epoch=epoch) for epoch in range(40)]

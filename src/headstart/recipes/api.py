@@ -29,6 +29,7 @@ from headstart.recipes.results import (
     Predictions,
     PretrainResult,
     Result,
+    Retrieved,
 )
 from headstart.settings_file import make_settings
 
@@ -190,16 +191,30 @@ def report(
 
 def evaluate(
     model: Start, data: Data, *, text: str | None = None, label: str | None = None
-) -> Measured:
-    """Score a fine-tuned model on a labelled file, with a 95 % interval."""
-    return load(model).evaluate(data, text=text, label=label)
+) -> Measured | Retrieved:
+    """Score a fine-tuned model on a labelled file, with a 95 % interval.
+
+    A model of images and texts: on labelled images by the names of the labels, or, on images with
+    captions, how often both find each other.
+    """
+    result = recipes.evaluate(
+        _start(model), _demand(_names(data) or [], "data"), text=text, label=label, events=Silent()
+    )
+    assert isinstance(result, Measured | Retrieved)
+    return result
 
 
 def predict(
     model: Start, inputs: str | Sequence[str], *, text: str | None = None
 ) -> list[Prediction]:
-    """Answers of a fine-tuned model for texts, or for the texts in files, in their order."""
-    return load(model).predict(inputs, text=text)
+    """Answers of a fine-tuned model for texts, or for the texts in files, in their order.
+
+    A model of images and texts takes images and texts, and answers each image with a text.
+    """
+    given = [inputs] if isinstance(inputs, str) else list(inputs)
+    result = recipes.predict(_start(model), given, text=text, events=Silent())
+    assert isinstance(result, Predictions)
+    return list(result.answers)
 
 
 def encoder(start: Start, *, precision: Literal["auto", "bf16", "fp32"] = "auto") -> Encoder:

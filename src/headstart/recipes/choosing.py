@@ -1,4 +1,4 @@
-"""Text or images: what the data are decides which recipe runs, and is said.
+"""Text, images or images with captions: what the data are decides which recipe runs, and is said.
 
 `headstart pretrain photos/` needs no flag: a folder, a table of paths or a Parquet file with bytes
 is looked at, and the family and objective follow unless they were given.
@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.config import IMAGE_FAMILY, PretrainSettings
-from headstart.data.image_kind import holds_images
+from headstart.config import IMAGE_FAMILY, PAIR_FAMILY, Family, ObjectiveName, PretrainSettings
+from headstart.data.image_kind import holds_images, without_captions
 from headstart.data.leaks import LeakReport
 from headstart.errors import InputError
 from headstart.events import Events
-from headstart.recipes import image_pretraining, pretraining
+from headstart.recipes import image_pretraining, pair_pretraining, pretraining
 from headstart.recipes.results import PretrainResult
 from headstart.words import say
 
-IMAGE_OBJECTIVES = ("mae", "simmim")
+IMAGE_OBJECTIVES: tuple[ObjectiveName, ...] = ("mae", "simmim")
+PAIR_OBJECTIVE: ObjectiveName = "image_text"
+READS = {IMAGE_FAMILY: "images", PAIR_FAMILY: "images with captions"}
 
 
 def pretrain(
@@ -28,37 +30,73 @@ def pretrain(
     events: Events,
     leaks: LeakReport | None = None,
 ) -> PretrainResult:
-    """Pretrain on text or on images, whichever these files hold; see the two recipes.
+    """Pretrain on what these files hold: text, images, or images with captions; see the recipes.
 
     Raises InputError if the family or the objective that was asked for is for the other.
     """
-    if holds_images(data):
-        events.note(say("data_are_images"))
-        chosen = for_images(settings, data)
-        return image_pretraining.pretrain_images(data, settings=chosen, events=events)
-    if settings.model.family == IMAGE_FAMILY and settings.start == "scratch":
+    family = settings.model.family
+    if not holds_images(data):
+        if family in READS and settings.start == "scratch":
+            raise InputError(
+                f"{data[0]} holds text, but model.family {family} reads {READS[family]}: leave it "
+                f"out, or give a folder or table of {READS[family]}"
+            )
+        return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
+    if for_pairs(settings, data):
+        events.note(say("data_are_pairs"))
+        chosen = _choose(settings, PAIR_FAMILY, PAIR_OBJECTIVE)
+        return pair_pretraining.pretrain_pairs(data, settings=chosen, events=events)
+    events.note(say("data_are_images"))
+    chosen = for_images(settings, data)
+    return image_pretraining.pretrain_images(data, settings=chosen, events=events)
+
+
+def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
+    """Whether images go with captions: they were asked for, or are there and nothing else was.
+
+    Raises InputError where they were asked for and there are none.
+    """
+    model, objective = settings.model, settings.objective
+    asked = model.family == PAIR_FAMILY or objective.name == PAIR_OBJECTIVE
+    others = "family" in model.model_fields_set or "name" in objective.model_fields_set
+    if others and not asked:
+        return False
+    lacking = without_captions(data, image=settings.images.column, caption=settings.pairs.caption)
+    if lacking is not None and asked:
+        fix = "name it with --set pairs.caption=COLUMN" if lacking.columns else "give a table"
         raise InputError(
-            f"{data[0]} holds text, but model.family {IMAGE_FAMILY} reads images: leave it out, or "
-            "give a folder or table of images"
+            f"{lacking.path} holds images, but no column is named like captions, which "
+            f"model.family {PAIR_FAMILY} learns from: {fix}, or leave out the family to learn "
+            "from images alone"
         )
-    return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
+    return lacking is None
 
 
 def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
     """The settings with a family and an objective for images where none were given."""
     model, objective = settings.model, settings.objective
-    if model.family != IMAGE_FAMILY:
-        if "family" in model.model_fields_set:
-            raise InputError(
-                f"{data[0]} holds images, but model.family {model.family} reads text: leave it "
-                f"out, or write model.family: {IMAGE_FAMILY}"
-            )
-        model = model.model_copy(update={"family": IMAGE_FAMILY})
-    if objective.name not in IMAGE_OBJECTIVES:
+    if model.family != IMAGE_FAMILY and "family" in model.model_fields_set:
+        raise InputError(
+            f"{data[0]} holds images, but model.family {model.family} reads text: leave it "
+            f"out, or write model.family: {IMAGE_FAMILY}"
+        )
+    name = objective.name
+    if name not in IMAGE_OBJECTIVES:
         if "name" in objective.model_fields_set:
             raise InputError(
-                f"{data[0]} holds images, but objective.name {objective.name} predicts text: leave "
+                f"{data[0]} holds images, but objective.name {name} predicts text: leave "
                 f"it out, or write objective.name: {' or '.join(IMAGE_OBJECTIVES)}"
             )
-        objective = objective.model_copy(update={"name": IMAGE_OBJECTIVES[0]})
-    return settings.model_copy(update={"model": model, "objective": objective})
+        name = IMAGE_OBJECTIVES[0]
+    return _choose(settings, IMAGE_FAMILY, name)
+
+
+def _choose(
+    settings: PretrainSettings, family: Family, objective: ObjectiveName
+) -> PretrainSettings:
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update={"family": family}),
+            "objective": settings.objective.model_copy(update={"name": objective}),
+        }
+    )

@@ -36,6 +36,7 @@ from headstart.words import say
 HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final loss is measured on
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
 SHOWN_PROBLEMS = 5
+CROP = 0.2  # least share of the area, where images.crop is not given
 
 ImageObjective = MaskedAutoencoder | SimpleMaskedImage
 
@@ -180,7 +181,7 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
         for numbers in (order[apart:], order[:apart])
     )
     how = Augmentation(
-        scale=(chosen.crop, 1.0),
+        scale=(chosen.crop or CROP, 1.0),
         mirror=chosen.mirror,
         brightness=chosen.jitter,
         contrast=chosen.jitter,
