@@ -185,7 +185,7 @@ def test_a_sigmoid_run_keeps_its_bias_and_its_settings_repeat_it(shapes, tmp_pat
     second = recipes.pretrain([shapes], settings=settings, events=Notes())
     one, two = (path / "model" / "model.safetensors" for path in (first.folder, second.folder))
     assert one.read_bytes() == two.read_bytes()
-    third, events = run(shapes, tmp_path / "three", start=str(first.folder), **given)
+    third, _ = run(shapes, tmp_path / "three", start=str(first.folder), **given)
     assert load_model(third.model).model.style.pair_bias != bias
     lineage = json.loads((third.folder / "lineage.json").read_text())
     assert lineage["parent"] == str(first.folder)

@@ -19,8 +19,8 @@ from headstart.data.image_batches import PIXELS
 from headstart.data.pack import lay_out
 from headstart.data.patches import PixelFrame, PixelScale, cut, lay_out_patches
 from headstart.data.text import encode, load_tokenizer
-from headstart.errors import InputError
-from headstart.families import load_model, pool
+from headstart.errors import HeadstartError, InputError
+from headstart.families import load_model, pool, resolve
 from headstart.families.catalog import find_model_type
 from headstart.families.fields import read_fields
 from headstart.families.model import Model
@@ -106,13 +106,17 @@ class Towers:
         return self.model.embed.tokens.weight.device
 
 
-def has_towers(folder: str | Path) -> bool:
-    """Whether a model folder is of a family of two towers; no weights are read."""
-    hf = read_fields(Path(folder) / "config.json")
-    kind = hf.values.get("model_type")
-    if not isinstance(kind, str):
-        raise hf.refused("model_type", kind, "a word")
-    return find_model_type(kind, source=hf.source).template.images is not None
+def has_towers(start: str | Path) -> bool:
+    """Whether a model is of a family of two towers; no weights are read.
+
+    start: as `resolve` takes it. What cannot be read is of no family: opening it says why.
+    """
+    try:
+        hf = read_fields(resolve(start) / "config.json")
+        kind = str(hf.values.get("model_type"))
+        return find_model_type(kind, source=hf.source).template.images is not None
+    except HeadstartError:
+        return False
 
 
 def _parts(count: int, size: int) -> list[np.ndarray]:

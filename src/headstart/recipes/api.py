@@ -34,6 +34,7 @@ from headstart.recipes.results import (
 from headstart.settings_file import make_settings
 
 if TYPE_CHECKING:
+    from headstart.recipes.pair_evaluating import PairModel
     from headstart.serve.embed import Encoder
     from headstart.serve.predict import Predictor
 
@@ -197,11 +198,7 @@ def evaluate(
     A model of images and texts: on labelled images by the names of the labels, or, on images with
     captions, how often both find each other.
     """
-    result = recipes.evaluate(
-        _start(model), _demand(_names(data) or [], "data"), text=text, label=label, events=Silent()
-    )
-    assert isinstance(result, Measured | Retrieved)
-    return result
+    return load(model).evaluate(data, text=text, label=label)
 
 
 def predict(
@@ -211,10 +208,7 @@ def predict(
 
     A model of images and texts takes images and texts, and answers each image with a text.
     """
-    given = [inputs] if isinstance(inputs, str) else list(inputs)
-    result = recipes.predict(_start(model), given, text=text, events=Silent())
-    assert isinstance(result, Predictions)
-    return list(result.answers)
+    return load(model).predict(inputs, text=text)
 
 
 def encoder(start: Start, *, precision: Literal["auto", "bf16", "fp32"] = "auto") -> Encoder:
@@ -277,19 +271,19 @@ class Fitted:
     result: FinetuneResult | None = None
 
     @cached_property
-    def predictor(self) -> Predictor:
+    def predictor(self) -> Predictor | PairModel:
         """The model, loaded from its folder when it is first asked for, and kept."""
-        from headstart.recipes.evaluating import opened  # brings torch
+        from headstart.recipes.answering import opened  # brings torch
 
         return opened(self.folder)
 
     def evaluate(
         self, data: Data, *, text: str | None = None, label: str | None = None
-    ) -> Measured:
+    ) -> Measured | Retrieved:
         """Score it on a labelled file, with a 95 % interval."""
         paths = [Path(name) for name in _names(data) or ()]
         result = recipes.evaluate(self.predictor, paths, text=text, label=label, events=Silent())
-        assert isinstance(result, Measured)
+        assert isinstance(result, Measured | Retrieved)
         return result
 
     def predict(self, inputs: str | Sequence[str], *, text: str | None = None) -> list[Prediction]:

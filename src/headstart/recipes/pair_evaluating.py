@@ -34,8 +34,21 @@ SHOWN = 5
 EXAMPLE = 'headstart predict RUN photo.jpg "a red shoe" "a blue shirt"'
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairModel:
+    """A model of two towers by its folder, loaded once. name: as it was asked for."""
+
+    name: str
+    towers: Towers
+
+    @classmethod
+    def open(cls, start: str) -> PairModel:
+        """From a run folder, a Hugging Face folder, or "hf:NAME"."""
+        return cls(start, Towers.open(resolve(start)))
+
+
 def evaluate_pairs(
-    model: str,
+    model: PairModel,
     data: Sequence[Path],
     *,
     text: str | None = None,
@@ -48,14 +61,14 @@ def evaluate_pairs(
     """
     if not holds_images(data):
         raise InputError(
-            f"{data[0]} holds text, but the model of {model} compares images with texts: give "
+            f"{data[0]} holds text, but the model of {model.name} compares images with texts: give "
             "images with captions, or with labels"
         )
-    towers = Towers.open(resolve(model))
+    towers = model.towers
     sources = find_images(data, label=label, caption=text)
     captioned = all(s.columns is not None and s.columns.caption for s in sources)
     if captioned and label is None:
-        return _retrieval(towers, Path(model), data, text=text, events=events)
+        return _retrieval(towers, Path(model.name), data, text=text, events=events)
     return _zero_shot(towers, data, label=label, events=events)
 
 
@@ -106,7 +119,7 @@ def _zero_shot(
     return dataclasses.replace(result, others=others)
 
 
-def predict_pairs(model: str, inputs: Sequence[str], *, events: Events) -> Predictions:
+def predict_pairs(model: PairModel, inputs: Sequence[str], *, events: Events) -> Predictions:
     """The best text for each image, with its share among the texts; with one text, all images,
     those it fits best first, with their shares among the images.
 
@@ -116,8 +129,8 @@ def predict_pairs(model: str, inputs: Sequence[str], *, events: Events) -> Predi
     texts = [item for item in inputs if item not in paths]
     if not paths or not texts:
         what = "images" if not paths else "texts"
-        raise InputError(f"the inputs hold no {what}, but {model} compares both: {EXAMPLE}")
-    towers = Towers.open(resolve(model))
+        raise InputError(f"the inputs hold no {what}, but {model.name} compares both: {EXAMPLE}")
+    towers = model.towers
     images = load_images(paths, side=towers.frame.image_size)
     _echo("; ".join(images.notes), images.problems, events)
     vectors = towers.images(
