@@ -277,13 +277,23 @@ def test_text_a_probe_and_models_of_other_kinds_are_refused(shapes, tmp_path):
 def test_what_a_model_of_two_towers_cannot_answer_is_refused(trained, tmp_path):
     run_folder = trained[0].folder
     text = tmp_path / "labels.csv"
-    text.write_text("text,label\nsome words,a\nother words,b\n")
+    text.write_text("text,label\n" + "some words,a\nother words,b\n" * 5)
     with pytest.raises(InputError) as caught:
         hs.evaluate(run_folder, text)
     assert str(caught.value) == (
         f"{text} holds text, but the model of {run_folder} compares images with texts: give images "
         "with captions, or with labels"
     )
+    for verb in (
+        lambda: hs.finetune(text, start=run_folder, seeds=1, out=tmp_path / "tuned"),
+        lambda: hs.encoder(run_folder),
+    ):
+        with pytest.raises(InputError) as caught:
+            verb()
+        assert str(caught.value) == (
+            f"{run_folder} holds two towers, of texts and of images, which can only be pretrained "
+            "on, evaluated and asked to predict so far: choose a model of texts"
+        )
     with pytest.raises(InputError) as caught:
         hs.predict(run_folder, ["a red circle", "a blue one"])
     assert str(caught.value) == (

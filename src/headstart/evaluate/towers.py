@@ -106,6 +106,15 @@ class Towers:
         return self.model.embed.tokens.weight.device
 
 
+def refuse_towers(model: Model, start: str | Path) -> None:
+    """Raise InputError for a model of two towers, where one of texts alone is wanted."""
+    if model.images is not None:
+        raise InputError(
+            f"{start} holds two towers, of texts and of images, which can only be pretrained on, "
+            "evaluated and asked to predict so far: choose a model of texts"
+        )
+
+
 def has_towers(start: str | Path) -> bool:
     """Whether a model is of a family of two towers; no weights are read.
 

@@ -26,6 +26,7 @@ from headstart.data.text import encode, load_tokenizer, train_tokenizer
 from headstart.errors import InputError, Interrupted
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import score
+from headstart.evaluate.towers import refuse_towers
 from headstart.evaluate.transfer import (
     Choice,
     Fitted,
@@ -155,6 +156,7 @@ def open_start(start: str, settings: FinetuneSettings, learn: Labelled) -> Start
     """The model to start from: a folder's, or fresh weights with a tokenizer from the texts."""
     if start != "scratch":
         loaded = load_model(resolve(start))
+        refuse_towers(loaded.model, start)
         if loaded.tokenizer is None:
             raise InputError(f"{start} has no tokenizer.json, so its model cannot be given text")
         tokenizer = load_tokenizer(loaded.tokenizer.parent)

@@ -29,6 +29,7 @@ from headstart.errors import InputError
 from headstart.evaluate.baselines import Features, LsaFeatures, TextFeatures, TfidfFeatures
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import default_metric
+from headstart.evaluate.towers import refuse_towers
 from headstart.evaluate.transfer import Method, Start, feature_cache
 from headstart.events import Events
 from headstart.families import build_model, load_model, resolve
@@ -325,6 +326,7 @@ def _pool(task: Task, settings: ReportSettings) -> list[str]:
 def pretrained_start(folder: Path) -> Start:
     """What transfers start from: a model folder with its tokenizer."""
     loaded, tokenizer = load_model(folder), load_tokenizer(folder)
+    refuse_towers(loaded.model, folder)
     vocabulary = vocabulary_of(tokenizer)
     return Start(loaded.model, vocabulary, loaded.heads, tokenizer=tokenizer, name=str(folder))
 
