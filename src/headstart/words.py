@@ -189,7 +189,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "colours_to_text": ("colours + TF-IDF: image to caption", "颜色 + TF-IDF：由图找文"),
     "text_to_colours": ("colours + TF-IDF: caption to image", "颜色 + TF-IDF：由文找图"),
     "by_chance": ("chance", "随机"),
-    "leaked_images": ("images that were trained on", "参与过训练的图像"),
+    "leaked_images": ("images like ones of the run", "与该运行所用图像相似"),
     "majority_share": ("largest class", "最大类别占比"),
     "method": ("method", "方法"),
     "metric": ("metric", "指标"),

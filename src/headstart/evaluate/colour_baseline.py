@@ -21,22 +21,30 @@ DIMENSIONS = 64
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)  # shares of a feature's mean variance
 WORDS = 256
 MOST_IMAGES = 50_000
+AT_ONCE = 1024
 
 
 class ColourBaseline:
     """Both sides mapped to where their correlation is largest."""
 
     def __init__(
-        self, pixels: np.ndarray, captions: Sequence[Sequence[str]], *, seed: int = 0
+        self,
+        pixels: np.ndarray,
+        captions: Sequence[Sequence[str]],
+        *,
+        numbers: np.ndarray | None = None,
+        seed: int = 0,
     ) -> None:
-        """Fit on training images (N, 3, S, S) uint8 and their captions; the ridge is chosen on a
-        fifth of the images.
+        """Fit on training images and their captions; the ridge is chosen on a fifth of the images.
+
+        pixels: (N, 3, S, S) uint8, perhaps a memory map. captions: of the images of these numbers;
+        None: of all.
         """
         order = np.random.default_rng([0xCCA, seed]).permutation(len(captions))
         chosen = np.sort(order[:MOST_IMAGES])
-        pixels, captions = pixels[chosen], _picked(captions, chosen)
+        images = colour_histograms(pixels, chosen if numbers is None else numbers[chosen])
+        captions = _picked(captions, chosen)
         self._words = LsaFeatures([c for each in captions for c in each], width=WORDS)
-        images = colour_histograms(pixels)
         held = np.arange(len(captions)) % 5 == 0
         scores = {ridge: self._score(images, captions, held, ridge) for ridge in RIDGES}
         self.ridge = max(scores, key=lambda ridge: scores[ridge])
@@ -123,12 +131,16 @@ def _unit(vectors: Floats) -> Floats:
     return unit
 
 
-def colour_histograms(pixels: np.ndarray, *, at_once: int = 1024) -> Floats:
+def colour_histograms(pixels: np.ndarray, numbers: np.ndarray | None = None) -> Floats:
     """(N, 5 * 64): square roots of the shares of 64 colours, in the whole and in its quarters.
 
-    pixels: (N, 3, S, S) uint8.
+    pixels: (M, 3, S, S) uint8. numbers: (N,) which of them; None: all.
     """
-    parts = [_histograms(pixels[n : n + at_once]) for n in range(0, len(pixels), at_once)]
+    chosen = np.arange(len(pixels)) if numbers is None else numbers
+    parts = [
+        _histograms(np.asarray(pixels[chosen[n : n + AT_ONCE]]))
+        for n in range(0, len(chosen), AT_ONCE)
+    ]
     return np.concatenate(parts) if parts else np.zeros((0, 5 * LEVELS**3))
 
 

@@ -27,7 +27,7 @@ from headstart.evaluate.zero_shot import class_vectors
 from headstart.events import Events
 from headstart.families import resolve
 from headstart.recipes.evaluating import measured
-from headstart.recipes.pair_pretraining import measure, training_pairs
+from headstart.recipes.pair_pretraining import measure, read_learnt
 from headstart.recipes.results import Measured, Prediction, Predictions, Retrieved
 
 SHOWN = 5
@@ -75,7 +75,7 @@ def evaluate_pairs(
 def _retrieval(
     towers: Towers, run: Path, data: Sequence[Path], *, text: str | None, events: Events
 ) -> Retrieved:
-    """Beside colours and words alone, and how many images were trained on, for a run folder."""
+    """For a run folder beside colours and words alone, and how many images the run has seen."""
     pairs = load_pairs(
         data,
         side=towers.frame.image_size,
@@ -85,14 +85,13 @@ def _retrieval(
     _echo(pairs.note, pairs.problems, events)
     pixels, captions = pairs.images.pixels, pairs.images.captions
     found = measure(towers, pixels, captions)
-    learnt = training_pairs(run)
+    learnt = read_learnt(run)
     if learnt is None:
         return Retrieved(found)
-    images, told = learnt
-    leaks = find_image_leaks(test=pairs.images, train=images)
+    leaks = find_image_leaks(test=pairs.images, train=learnt.store)
     events.note(str(leaks))
     events.progress("baseline", 0, 1)
-    baseline = ColourBaseline(images.pixels, told)
+    baseline = ColourBaseline(learnt.store.pixels, learnt.captions, numbers=learnt.numbers)
     events.progress("baseline", 1, 1)
     return Retrieved(found, measure(baseline, pixels, captions), len(leaks.test_rows))
 

@@ -45,6 +45,7 @@ from headstart.recipes.results import PretrainResult, Retrieved
 from headstart.settings_file import to_yaml
 from headstart.tasks.examples import room, vocabulary_of
 from headstart.train import Learner, RunFolder, Trainer, make_lineage
+from headstart.train.disk import write_atomically
 from headstart.words import say
 
 MOST_HELD_OUT = 1000
@@ -187,8 +188,8 @@ def _split(pairs: Pairs, settings: PretrainSettings, folder: RunFolder, events: 
     order = permutation(count, settings.seed, 1)
     held, rest = np.sort(order[:apart]), np.sort(order[apart:])
     images = pairs.images
-    leaks = find_image_leaks(test=images.take(held), train=images.take(rest))
-    learn = np.delete(rest, sorted(leaks.train_drop))
+    leaks = find_image_leaks(test=images.take(held), train=images)  # those held out are found too
+    learn = np.setdiff1d(rest, np.fromiter(leaks.train_drop, np.int64))
     events.note(
         say("pairs_split", held=len(held), left_out=len(rest) - len(learn), learn=len(learn))
     )
@@ -203,24 +204,29 @@ def _split(pairs: Pairs, settings: PretrainSettings, folder: RunFolder, events: 
         )
         for n in learn.tolist()
     ]
-    (folder.path / PAIRS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomically(folder.path / PAIRS, ("\n".join(lines) + "\n").encode())
     return _Split(pairs, learn, held)
 
 
-def training_pairs(folder: Path) -> tuple[Images, list[tuple[str, ...]]] | None:
-    """Images and captions that a run learnt from; None where the folder holds no such run."""
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What a run learnt from: all its images, and the numbers and captions of those it learnt."""
+
+    store: ImageStore
+    numbers: np.ndarray
+    captions: list[tuple[str, ...]]
+
+
+def read_learnt(folder: Path) -> Learnt | None:
+    """What a run learnt from; None where the folder holds no run on pairs."""
     if not (folder / PAIRS).is_file() or not (folder / IMAGES).is_dir():
         return None
-    store = ImageStore.open(folder / IMAGES)
     lines = (folder / PAIRS).read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines]
     numbers = np.asarray([one["image"] for one in found], dtype=np.int64)
-    captions = [tuple(one["captions"]) for one in found]
-    blank = ("",) * len(numbers)
-    images = Images(
-        np.asarray(store.pixels[numbers]), store.digests[numbers], blank, blank, tuple(captions)
+    return Learnt(
+        ImageStore.open(folder / IMAGES), numbers, [tuple(one["captions"]) for one in found]
     )
-    return images, captions
 
 
 def _prepare(
@@ -382,14 +388,13 @@ def _retrieved(learner: Learner, prepared: _Prepared, events: Events) -> Retriev
     assert isinstance(head, PairHead)
     split = prepared.split
     towers = Towers(model, head, prepared.frame, prepared.tokenizer)
-    pixels, captions = split.pairs.images.pixels[split.held], split.captions(split.held)
+    pixels = np.asarray(split.pairs.images.pixels[split.held])
+    captions = split.captions(split.held)
     events.progress("baseline", 0, 1)
-    seen = np.asarray(split.pairs.images.pixels[split.learn])
-    baseline = ColourBaseline(seen, split.captions(split.learn))
+    seen = split.pairs.images.pixels
+    baseline = ColourBaseline(seen, split.captions(split.learn), numbers=split.learn)
     events.progress("baseline", 1, 1)
-    return Retrieved(
-        measure(towers, pixels, captions), measure(baseline, np.asarray(pixels), captions)
-    )
+    return Retrieved(measure(towers, pixels, captions), measure(baseline, pixels, captions))
 
 
 def measure(

@@ -63,7 +63,7 @@ class Retrieved:
     """How often images and captions find each other.
 
     baseline: of colours and words alone, where training pairs are at hand. leaked: test images that
-    were trained on; None where that cannot be told.
+    look like one of the run's; None where that cannot be told.
     """
 
     model: Retrieval
