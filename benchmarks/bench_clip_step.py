@@ -34,8 +34,7 @@ IMAGES, LONGEST = 1024, 32
 PAIRS_A_STEP, CHUNK = 256, 64
 STEPS, WARM = 12, 3
 NEVER = 10**9
-# special tokens that the tokenizer of these captions does not use: ids after its own
-START, END = texts.tokenizer().get_vocab_size(), texts.tokenizer().get_vocab_size() + 1
+START, END = 30_522, 30_523  # after the ids of the tokenizer
 VOCABULARY = END + 1
 
 

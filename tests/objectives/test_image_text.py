@@ -38,7 +38,7 @@ def a_clip(**more):
     )
 
 
-def some_pairs(lengths=(5, 2, 7, 1, 4, 3), *, texts=None) -> Sequences:
+def some_pairs(lengths=(5, 2, 7, 0, 4, 3), *, texts=None) -> Sequences:
     rng = np.random.default_rng(2)
     count = np.asarray(lengths)
     fields = {PIXELS: random_pixels(len(count))}
