@@ -15,6 +15,7 @@ STATIONS = (
     "install",
     "report",
     "pretrain",
+    "clip",
     "finetune",
     "data",
     "python-api",

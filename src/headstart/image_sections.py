@@ -66,11 +66,12 @@ class PictureSettings(Settings):
 class ImageSettings(PictureSettings):
     """How images are read, cut into patches, varied and masked in pretraining."""
 
-    crop: float = setting(
-        0.2,
-        "Least share of an image's area that a view of it keeps while pretraining; 1: all.",
+    crop: float | None = setting(
+        None,
+        "Least share of an image's area that a view of it keeps while pretraining; 1: all; null: "
+        "0.2 where patches are hidden, 0.9 where captions say what is there.",
         unit="share",
-        source="He et al. 2022, table 8",
+        source="He et al. 2022, table 8; Cherti et al. 2023",
         gt=0,
         le=1,
     )

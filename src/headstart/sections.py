@@ -532,6 +532,8 @@ class MachineSettings(Settings):
 
 
 def _a(noun: str) -> str:
+    if noun.endswith("s"):
+        return noun
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 

@@ -99,6 +99,30 @@ WORDS: dict[str, tuple[str, str]] = {
         "模型 {family}-{size}：{layers} 层 x {hidden}，{parameters:.1f} M 参数，"
         "图像 {side} x {side} 像素，图块 {patch} x {patch}",
     ),
+    "data_are_pairs": ("these are images with captions", "数据是带文字说明的图像"),
+    "pairs_read": (
+        "pairs: {images:,} images with {captions:,} captions, brought to {size} x {size} pixels "
+        "({set_aside:,} set aside, {rejected:,} rejected)",
+        "图文对：{images:,} 张图像，{captions:,} 条说明，缩放为 {size} x {size} 像素"
+        "（搁置 {set_aside:,} 张，拒绝 {rejected:,} 张）",
+    ),
+    "pairs_split": (
+        "{held:,} images are held out to measure retrieval on; {left_out:,} more that look like "
+        "one of them are left out, {learn:,} are learnt from",
+        "留出 {held:,} 张图像用于衡量检索；另有 {left_out:,} 张与其相似的被排除，"
+        "用 {learn:,} 张训练",
+    ),
+    "plan_pair_model": (
+        "model {family}-{size}: two towers of {layers} layers x {hidden}, {parameters:.1f} M "
+        "parameters, images of {side} x {side} pixels in patches of {patch} x {patch}, vocabulary "
+        "{vocabulary:,}",
+        "模型 {family}-{size}：两座塔各 {layers} 层 x {hidden}，{parameters:.1f} M 参数，"
+        "图像 {side} x {side} 像素，图块 {patch} x {patch}，词表 {vocabulary:,}",
+    ),
+    "plan_pairs": (
+        "{batch:,} pairs a step, loss {loss}, activations of {chunk:,} pairs at once",
+        "每步 {batch:,} 对，损失 {loss}，同时保留 {chunk:,} 对的激活",
+    ),
     "tokenizer_fit": (
         "tokens: {tokens:,} from a vocabulary of {size:,}; {fertility:.2f} a word, "
         "{unknown:.2f} % unknown, {long:.0f} % of the texts longer than one window",
@@ -160,6 +184,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "stage_calibrate": ("timing steps", "测速"),
     "stage_codes": ("learning the code book", "学习码本"),
     "stage_decode": ("decoding images", "解码图像"),
+    "stage_baseline": ("fitting the baseline", "拟合基线"),
     "stage_pretrain": ("pretraining", "预训练"),
     "stage_finetune": ("fine-tuning", "微调"),
     "stage_features": ("computing features", "计算特征"),
@@ -178,6 +203,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "seconds": ("time", "用时"),
     "loss": ("loss", "损失"),
     "held_out_loss": ("held-out loss", "留出损失"),
+    "pairs_measured": ("images / captions", "图像 / 说明"),
+    "image_to_text": ("image to caption", "由图找文"),
+    "text_to_image": ("caption to image", "由文找图"),
+    "colours_to_text": ("colours + TF-IDF: image to caption", "颜色 + TF-IDF：由图找文"),
+    "text_to_colours": ("colours + TF-IDF: caption to image", "颜色 + TF-IDF：由文找图"),
+    "by_chance": ("chance", "随机"),
+    "leaked_images": ("images like ones of the run", "与该运行所用图像相似"),
+    "majority_share": ("largest class", "最大类别占比"),
     "method": ("method", "方法"),
     "metric": ("metric", "指标"),
     "score": ("score", "得分"),

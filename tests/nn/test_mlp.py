@@ -44,6 +44,7 @@ def test_activations_by_hand():
     expected = {
         "gelu": normal,
         "gelu_tanh": 0.5 * (1 + math.tanh(inner)),
+        "quick_gelu": 1 / (1 + math.exp(-1.702)),
         "relu": 1.0,
         "relu2": 1.0,
         "silu": 1 / (1 + math.exp(-1)),

@@ -108,7 +108,10 @@ LabelCounts = Annotated[
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="INPUT...", help="Texts, or files of texts; - reads lines from stdin."),
+    typer.Argument(
+        metavar="INPUT...",
+        help="Texts, or files of texts (CLIP: images and texts); - reads lines from stdin.",
+    ),
 ]
 Paths = Annotated[list[str], typer.Argument(metavar="DATA...", help="Files and folders.")]
 Measure = Annotated[

@@ -37,13 +37,11 @@ class Captions:
     counts: np.ndarray
 
     @classmethod
-    def of(
-        cls, captions: Sequence[Sequence[str]], tokenizer: Tokenizer, *, room: int, empty: int
-    ) -> Captions:
-        """Encoded, each cut after `room` tokens; `empty` stands for one without any token."""
+    def of(cls, captions: Sequence[Sequence[str]], tokenizer: Tokenizer, *, room: int) -> Captions:
+        """Encoded, each cut after `room` tokens."""
         texts = [text for each in captions for text in each]
         counts = np.fromiter(map(len, captions), np.int64, len(captions))
-        tokens = encode(tokenizer, texts, max_length=room, empty=empty)
+        tokens = encode(tokenizer, texts, max_length=room)
         known: dict[str, int] = {}
         numbers = [known.setdefault(text, len(known)) for text in texts]
         fields = {TEXT: np.asarray(numbers, dtype=np.int64)}

@@ -19,7 +19,16 @@ from headstart.data.image_columns import (
     image_column,
     is_image_name,
 )
-from headstart.data.image_files import METADATA, data_files, is_table, sample_of, tables_in, walk
+from headstart.data.image_files import (
+    METADATA,
+    ImageSource,
+    data_files,
+    find_images,
+    is_table,
+    sample_of,
+    tables_in,
+    walk,
+)
 from headstart.data.parquet_rows import blob_columns
 from headstart.data.record import Problem, shown
 from headstart.errors import InputError
@@ -64,6 +73,17 @@ def holds_images(
     for line in wanted.notes:
         note(line)
     return any(found.values())
+
+
+def without_captions(
+    paths: Sequence[str | Path], *, image: str | None = None, caption: str | None = None
+) -> ImageSource | None:
+    """The first folder or table of images that has no captions; None if all have some.
+
+    image, caption: columns of tables, as in `find_images`, whose errors may come.
+    """
+    sources = find_images(paths, image=image, caption=caption)
+    return next((s for s in sources if s.columns is None or not s.columns.caption), None)
 
 
 def _is_images(path: Path, wanted: _Wanted) -> bool:

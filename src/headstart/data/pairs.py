@@ -31,11 +31,12 @@ _MARKUP = re.compile(r"</?[a-z][a-z0-9]*[ />]|&(#\d+|[a-z]+);", re.IGNORECASE)
 class Pairs:
     """Images, each with at least one caption (`images.captions`).
 
-    merged: rows whose image was there before. problems: of the images, and warnings. note: what
-    was found.
+    numbers: (N,) which decoded image each of them is; merged: rows whose image was there before.
+    problems: of the images, and warnings. note: what was found.
     """
 
     images: Images
+    numbers: np.ndarray
     merged: int
     problems: tuple[Problem, ...]
     note: str
@@ -51,11 +52,13 @@ def load_pairs(
     image: str | None = None,
     caption: str | None = None,
     bad_rows: BadRows = "skip",
+    place: str | Path | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Pairs:
     """Decode the images of tables and gather their captions; those without one are set aside.
 
+    place: a folder for the pixels of all rows; those of rows that repeat an image are only there.
     Raises InputError when there is no image with a caption.
     """
     found = load_images(
@@ -65,21 +68,23 @@ def load_pairs(
         caption=caption,
         captioned=True,
         bad_rows=bad_rows,
+        place=place,
         threads=threads,
         progress=progress,
     )
-    images, merged = _merged(found)
+    images, numbers = _merged(found)
+    merged = len(found) - len(images)
     source = str(paths if isinstance(paths, str | Path) else paths[0])
     problems = (*images.problems, *_remarks(images, source))
     count = sum(len(captions) for captions in images.captions)
     note = f"{'; '.join(images.notes)}: {len(images)} images with {count} captions" + (
         f" ({merged} rows repeat an image)" if merged else ""
     )
-    return Pairs(images, merged, problems, note)
+    return Pairs(images, numbers, merged, problems, note)
 
 
-def _merged(images: Images) -> tuple[Images, int]:
-    """Each image once, with all captions of its rows in their order, each once."""
+def _merged(images: Images) -> tuple[Images, np.ndarray]:
+    """Each image once, with all captions of its rows in their order, each once; and which it is."""
     captions: dict[bytes, dict[str, None]] = {}
     first: dict[bytes, int] = {}
     for number, digest in enumerate(images.digests):
@@ -87,8 +92,9 @@ def _merged(images: Images) -> tuple[Images, int]:
         first.setdefault(key, number)
         captions.setdefault(key, {}).update(dict.fromkeys(images.captions[number]))
     if len(first) == len(images):
-        return images, 0
-    kept = images.take(np.fromiter(first.values(), np.int64, len(first)))
+        return images, np.arange(len(images))
+    numbers = np.fromiter(first.values(), np.int64, len(first))
+    kept = images.take(numbers)
     merged = replace(
         kept,
         captions=tuple(tuple(captions[key]) for key in first),
@@ -96,7 +102,7 @@ def _merged(images: Images) -> tuple[Images, int]:
         rejected=images.rejected,
         problems=images.problems,
     )
-    return merged, len(images) - len(first)
+    return merged, numbers
 
 
 def _remarks(images: Images, source: str) -> Iterator[Problem]:

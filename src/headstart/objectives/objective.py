@@ -255,6 +255,8 @@ def refuse_arrangement(name: str, needs: frozenset[str], model: Model) -> None:
 
 
 def _a(noun: str) -> str:
+    if noun.endswith("s"):
+        return noun
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 

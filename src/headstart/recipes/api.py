@@ -29,10 +29,12 @@ from headstart.recipes.results import (
     Predictions,
     PretrainResult,
     Result,
+    Retrieved,
 )
 from headstart.settings_file import make_settings
 
 if TYPE_CHECKING:
+    from headstart.recipes.pair_evaluating import PairModel
     from headstart.serve.embed import Encoder
     from headstart.serve.predict import Predictor
 
@@ -190,15 +192,22 @@ def report(
 
 def evaluate(
     model: Start, data: Data, *, text: str | None = None, label: str | None = None
-) -> Measured:
-    """Score a fine-tuned model on a labelled file, with a 95 % interval."""
+) -> Measured | Retrieved:
+    """Score a fine-tuned model on a labelled file, with a 95 % interval.
+
+    A model of images and texts: on labelled images by the names of the labels, or, on images with
+    captions, how often both find each other.
+    """
     return load(model).evaluate(data, text=text, label=label)
 
 
 def predict(
     model: Start, inputs: str | Sequence[str], *, text: str | None = None
 ) -> list[Prediction]:
-    """Answers of a fine-tuned model for texts, or for the texts in files, in their order."""
+    """Answers of a fine-tuned model for texts, or for the texts in files, in their order.
+
+    A model of images and texts takes images and texts, and answers each image with a text.
+    """
     return load(model).predict(inputs, text=text)
 
 
@@ -262,19 +271,19 @@ class Fitted:
     result: FinetuneResult | None = None
 
     @cached_property
-    def predictor(self) -> Predictor:
+    def predictor(self) -> Predictor | PairModel:
         """The model, loaded from its folder when it is first asked for, and kept."""
-        from headstart.recipes.evaluating import opened  # brings torch
+        from headstart.recipes.answering import opened  # brings torch
 
         return opened(self.folder)
 
     def evaluate(
         self, data: Data, *, text: str | None = None, label: str | None = None
-    ) -> Measured:
+    ) -> Measured | Retrieved:
         """Score it on a labelled file, with a 95 % interval."""
         paths = [Path(name) for name in _names(data) or ()]
         result = recipes.evaluate(self.predictor, paths, text=text, label=label, events=Silent())
-        assert isinstance(result, Measured)
+        assert isinstance(result, Measured | Retrieved)
         return result
 
     def predict(self, inputs: str | Sequence[str], *, text: str | None = None) -> list[Prediction]:

@@ -1,4 +1,4 @@
-"""Text or images: what the data are decides which recipe runs, and is said.
+"""Text, images or images with captions: what the data are decides which recipe runs, and is said.
 
 `headstart pretrain photos/` needs no flag: a folder, a table of paths or a Parquet file with bytes
 is looked at, and the family and objective follow unless they were given.
@@ -9,17 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.config import IMAGE_FAMILY, OWN_OBJECTIVES, PretrainSettings
-from headstart.data.image_kind import Reads, holds_images
+from headstart.config import (
+    IMAGE_FAMILY,
+    OWN_OBJECTIVES,
+    PAIR_FAMILY,
+    Family,
+    ObjectiveName,
+    PretrainSettings,
+)
+from headstart.data.image_kind import Reads, holds_images, without_captions
 from headstart.data.leaks import LeakReport
 from headstart.errors import InputError
 from headstart.events import Events
 from headstart.families import load_model, resolve
-from headstart.recipes import image_pretraining, pretraining
+from headstart.recipes import image_pretraining, pair_pretraining, pretraining
 from headstart.recipes.media import image_family, what_it_reads
 from headstart.recipes.results import PretrainResult
 from headstart.sections import objectives_for
 from headstart.words import say
+
+READS = {IMAGE_FAMILY: "images", PAIR_FAMILY: "images with captions"}
 
 
 def pretrain(
@@ -29,37 +38,74 @@ def pretrain(
     events: Events,
     leaks: LeakReport | None = None,
 ) -> PretrainResult:
-    """Pretrain on text or on images, whichever these files hold; see the two recipes.
+    """Pretrain on what these files hold: text, images, or images with captions; see the recipes.
 
     Raises InputError if the family or the objective that was asked for is for the other.
     """
+    family = settings.model.family
     reads: Reads | None = None
     if settings.start != "scratch":
         reads = what_it_reads(load_model(resolve(settings.start)))
     elif "family" in settings.model.model_fields_set:
-        reads = "images" if settings.model.family == IMAGE_FAMILY else "text"
+        reads = "images" if family in READS else "text"
     text, image = settings.data.text, settings.images.column
-    if holds_images(data, text=text, image=image, reads=reads, note=events.note):
-        events.note(say("data_are_images"))
-        chosen = for_images(settings, data)
-        return image_pretraining.pretrain_images(data, settings=chosen, events=events)
-    if settings.model.family == IMAGE_FAMILY and settings.start == "scratch":
+    if not holds_images(data, text=text, image=image, reads=reads, note=events.note):
+        if family in READS and settings.start == "scratch":
+            raise InputError(
+                f"{data[0]} holds text, but model.family {family} reads {READS[family]}: leave it "
+                f"out, or give a folder or table of {READS[family]}"
+            )
+        return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
+    if for_pairs(settings, data):
+        events.note(say("data_are_pairs"))
+        chosen = _choose(settings, PAIR_FAMILY, OWN_OBJECTIVES[PAIR_FAMILY])
+        return pair_pretraining.pretrain_pairs(data, settings=chosen, events=events)
+    events.note(say("data_are_images"))
+    chosen = for_images(settings, data)
+    return image_pretraining.pretrain_images(data, settings=chosen, events=events)
+
+
+def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
+    """Whether images go with captions: they were asked for, or are there and nothing else was.
+
+    Raises InputError where they were asked for and there are none.
+    """
+    model, objective = settings.model, settings.objective
+    asked = model.family == PAIR_FAMILY or objective.name == OWN_OBJECTIVES[PAIR_FAMILY]
+    others = "family" in model.model_fields_set or "name" in objective.model_fields_set
+    if others and not asked:
+        return False
+    lacking = without_captions(data, image=settings.images.column, caption=settings.pairs.caption)
+    if lacking is not None and asked:
+        fix = "name it with --set pairs.caption=COLUMN" if lacking.columns else "give a table"
         raise InputError(
-            f"{data[0]} holds text, but model.family {IMAGE_FAMILY} reads images: leave it out, or "
-            "give a folder or table of images"
+            f"{lacking.path} holds images, but no column is named like captions, which "
+            f"model.family {PAIR_FAMILY} learns from: {fix}, or leave out the family to learn "
+            "from images alone"
         )
-    return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
+    return lacking is None
 
 
 def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
     """The settings with a family and an objective for images where none were given."""
-    model, objective = image_family(settings.model, data[0]), settings.objective
-    able = objectives_for("image encoder")
-    if objective.name not in able:
-        if "name" in objective.model_fields_set:
+    image_family(settings.model, data[0])
+    name, able = settings.objective.name, objectives_for("image encoder")
+    if name not in able:
+        if "name" in settings.objective.model_fields_set:
             raise InputError(
-                f"{data[0]} holds images, but objective.name {objective.name} predicts text: leave "
+                f"{data[0]} holds images, but objective.name {name} predicts text: leave "
                 f"it out, or write objective.name: {' or '.join(able)}"
             )
-        objective = objective.model_copy(update={"name": OWN_OBJECTIVES[IMAGE_FAMILY]})
-    return settings.model_copy(update={"model": model, "objective": objective})
+        name = OWN_OBJECTIVES[IMAGE_FAMILY]
+    return _choose(settings, IMAGE_FAMILY, name)
+
+
+def _choose(
+    settings: PretrainSettings, family: Family, objective: ObjectiveName
+) -> PretrainSettings:
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update={"family": family}),
+            "objective": settings.objective.model_copy(update={"name": objective}),
+        }
+    )

@@ -52,6 +52,7 @@ HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final
 LEAST_COMPARED = 32  # images held out, but not more than a quarter, where they are compared
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
 SHOWN_PROBLEMS = 5
+CROP = 0.2  # least share of the area, where images.crop is not given
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def image_batches(
         for numbers in (order[apart:], order[:apart])
     )
     how = Augmentation(
-        scale=(chosen.crop, 1.0),
+        scale=(chosen.crop or CROP, 1.0),
         mirror=chosen.mirror,
         brightness=chosen.jitter,
         contrast=chosen.jitter,

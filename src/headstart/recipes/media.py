@@ -32,6 +32,7 @@ from headstart.data.patches import PixelFrame, PixelScale
 from headstart.data.record import Problem
 from headstart.data.text import encode, load_tokenizer, train_tokenizer
 from headstart.errors import InputError
+from headstart.evaluate.towers import refuse_towers
 from headstart.evaluate.transfer import Start
 from headstart.events import Events
 from headstart.families import Loaded, Model, find, load_model, resolve, vit
@@ -142,7 +143,10 @@ def medium_of(
     Raises InputError if the model reads the other.
     """
     loaded = None if start in (None, "scratch") else load_model(resolve(start or ""))
-    wanted: Reads | None = None if loaded is None else what_it_reads(loaded)
+    wanted: Reads | None = None
+    if loaded is not None:
+        refuse_towers(loaded.model, start or "")
+        wanted = what_it_reads(loaded)
     if loaded is None and "family" in model.model_fields_set:
         wanted = "images" if model.family == IMAGE_FAMILY else "text"
     found = holds_images(
@@ -310,6 +314,7 @@ class ImageMedium:
 
 def text_start(loaded: Loaded, name: str) -> Start:
     """A start from a folder of a model that reads text."""
+    refuse_towers(loaded.model, name)
     if loaded.tokenizer is None:
         raise InputError(f"{name} has no tokenizer.json, so its model cannot be given text")
     tokenizer = load_tokenizer(loaded.tokenizer.parent)
@@ -319,6 +324,7 @@ def text_start(loaded: Loaded, name: str) -> Start:
 
 def image_start(loaded: Loaded, name: str) -> Start:
     """A start from a folder of a model that reads images, at its own size."""
+    refuse_towers(loaded.model, name)
     patches = loaded.model.config.patches
     assert patches is not None, "a model of images"
     frame = PixelFrame(patches.image_size, patches.patch_size, loaded.pixels or PixelScale())

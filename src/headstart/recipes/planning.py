@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from headstart.budget import format_seconds
-from headstart.config import IMAGE_FAMILY, ModelSettings, PretrainSettings
+from headstart.config import IMAGE_FAMILY, PAIR_FAMILY, ModelSettings, PretrainSettings
 from headstart.data.files import list_files, read_documents
 from headstart.data.image_kind import holds_images
 from headstart.data.record import Document, Problem
@@ -150,7 +150,7 @@ class Plan:
 def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | None = None) -> Plan:
     """Forecast a pretraining run. Raises InputError if the data holds no text."""
     listener = events or Silent()
-    if holds_images(data) or settings.model.family == IMAGE_FAMILY:
+    if holds_images(data) or settings.model.family in (IMAGE_FAMILY, PAIR_FAMILY):
         raise InputError("plan is for text so far: pretrain itself times images before it begins")
     corpus = measure_corpus(data, settings=settings, events=listener)
     texts = first_texts(data, settings=settings)

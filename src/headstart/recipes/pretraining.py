@@ -20,9 +20,8 @@ from torch import nn
 
 from headstart.config import PretrainSettings
 from headstart.data.dataset import Corpus, Labelled, load_labelled
-from headstart.data.image_batches import Views
+from headstart.data.image_batches import Batches
 from headstart.data.leaks import LeakReport, find_leaks
-from headstart.data.loader import TokenBatches
 from headstart.data.store import TokenStore
 from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
@@ -299,9 +298,7 @@ def run_steps(trainer: Trainer, events: Events, speed: Callable[[float], str]) -
     return tokens, float(np.mean(last)) if last else float("nan")
 
 
-def measure_held_out(
-    objective: Trainable, learner: Learner, held_out: TokenBatches | Views
-) -> float:
+def measure_held_out(objective: Trainable, learner: Learner, held_out: Batches) -> float:
     """Mean loss on what was held out, with the masks of seed 0."""
     total, count = 0.0, 0
     learner.eval()

@@ -12,9 +12,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from headstart.budget import format_seconds
+
+if TYPE_CHECKING:
+    from headstart.evaluate.retrieval import Recall, Retrieval
 
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 Fact = tuple[str, str]
@@ -56,12 +59,58 @@ def to_json(value: object) -> Json:
 
 
 @dataclass(frozen=True)
+class Retrieved:
+    """How often images and captions find each other.
+
+    baseline: of colours and words alone, where training pairs are at hand. leaked: test images that
+    look like one of the run's; None where that cannot be told.
+    """
+
+    model: Retrieval
+    baseline: Retrieval | None = None
+    leaked: int | None = None
+
+    def facts(self) -> Sequence[Fact]:
+        """Recall both ways beside the baseline and chance."""
+        lines = [
+            ("pairs_measured", f"{self.model.images:,} / {self.model.texts:,}"),
+            ("image_to_text", _recalls(self.model.to_text)),
+            ("text_to_image", _recalls(self.model.to_image)),
+        ]
+        if self.baseline is not None:
+            lines += [
+                ("colours_to_text", _recalls(self.baseline.to_text)),
+                ("text_to_colours", _recalls(self.baseline.to_image)),
+            ]
+        by_chance = [" ".join(f"R@{r.at} {r.chance:.3f}" for r in way) for way in self._ways()]
+        lines.append(("by_chance", " / ".join(dict.fromkeys(by_chance))))
+        if self.leaked is not None:
+            lines.append(("leaked_images", f"{self.leaked:,}"))
+        return lines
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, for machines."""
+        return _record(self)
+
+    def next_commands(self) -> Sequence[str]:
+        """Nothing follows from a number alone."""
+        return []
+
+    def _ways(self) -> tuple[Sequence[Recall], Sequence[Recall]]:
+        return self.model.to_text, self.model.to_image
+
+
+def _recalls(found: Sequence[Recall]) -> str:
+    return "  ".join(f"R@{r.at} {r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in found)
+
+
+@dataclass(frozen=True)
 class PretrainResult:
     """A finished pretraining run.
 
     folder: the run folder; its `model/` opens anywhere. seconds: wall-clock time.
     loss, held_out_loss: mean loss of the last steps, and on documents held out (nats a target).
-    reads: what the model reads.
+    reads: what the model reads. retrieval: of captions for images held out and the reverse.
     """
 
     folder: Path
@@ -70,7 +119,8 @@ class PretrainResult:
     seconds: float
     loss: float
     held_out_loss: float
-    reads: Literal["text", "images"] = "text"
+    reads: Literal["text", "images", "pairs"] = "text"
+    retrieval: Retrieved | None = None
 
     @property
     def model(self) -> Path:
@@ -85,6 +135,7 @@ class PretrainResult:
             ("seconds", format_seconds(round(self.seconds))),
             ("loss", f"{self.loss:.3f}"),
             ("held_out_loss", f"{self.held_out_loss:.3f}"),
+            *(() if self.retrieval is None else self.retrieval.facts()),
             ("run_folder", str(self.folder)),
             ("model_folder", str(self.model)),
         ]
@@ -96,6 +147,11 @@ class PretrainResult:
     def next_commands(self) -> Sequence[str]:
         """Transfer the model, or ask whether it paid."""
         run = shlex.quote(str(self.folder))
+        if self.reads == "pairs":
+            return [
+                f"headstart evaluate {run} pairs.csv",
+                f'headstart predict {run} photo.jpg "a red shoe" "a blue shirt"',
+            ]
         labels = "labels.csv" if self.reads == "text" else "labelled/"
         return [
             f"headstart finetune {labels} --from {run}",

@@ -18,6 +18,7 @@ from torch import Tensor
 from headstart.batch import Batch
 from headstart.data.text import encode, load_tokenizer
 from headstart.evaluate.features import TOKENS_PER_BATCH, Precision, for_inference, read_out
+from headstart.evaluate.towers import refuse_towers
 from headstart.families import load_model, pool, resolve
 from headstart.families.model import Model
 from headstart.families.readout import HEAD
@@ -52,6 +53,7 @@ class Encoder:
         """
         folder = resolve(start)
         model = load_model(folder).model
+        refuse_towers(model, start)
         style = read_sentence_style(folder, model, head=(folder / HEAD).is_file())
         return cls(for_inference(model, precision), load_tokenizer(folder), style, cut=cut)
 
