@@ -30,6 +30,8 @@ TRANSFER = [
     ("transfer.holdout", 0.25, "holdout"),
     ("transfer.patience", 9, "patience"),
     ("transfer.self_training", 2, "self_training"),
+    ("transfer.min_steps", 7, "min_steps"),
+    ("transfer.max_steps", 999, "max_steps"),
     ("transfer.head", "family", "head"),
     ("transfer.crop", 0.9, "crop"),
     ("images.mirror", False, "mirror"),
