@@ -92,8 +92,6 @@ def pretrain_images(
     """
     begin = time.perf_counter()
     refuse_text(data[0], settings.data.text)
-    folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
-    folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
     if start is not None and start.pixels is None:
         raise InputError(f"{data[0]} holds images, but the model of {settings.start} reads text")
@@ -103,6 +101,9 @@ def pretrain_images(
     )
     objective = image_objective(settings, model, frame)
     objective.refuse(model)
+    settings = _resolved(settings, frame)
+    folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
+    folder.write_settings(to_yaml(settings))
     if images is None:
         images = read_images(data, settings.images, folder.path / "images", frame, events)
     labelled = _probe_images(settings, frame, events)
@@ -134,6 +135,25 @@ def pretrain_images(
     return PretrainResult(
         folder.path, trainer.outcome.step, tokens, seconds, loss, unseen, reads="images"
     )
+
+
+def _resolved(settings: PretrainSettings, frame: PixelFrame) -> PretrainSettings:
+    """The settings with all that the images decided, so that run.yaml repeats the run."""
+    update = {"size": frame.image_size, "patch": frame.patch_size}
+    size = tokens_of_batch(settings, frame)
+    return settings.model_copy(
+        update={
+            "images": settings.images.model_copy(update=update),
+            "data": settings.data.model_copy(update={"tokens_per_batch": size}),
+        }
+    )
+
+
+def tokens_of_batch(settings: PretrainSettings, frame: PixelFrame) -> int:
+    """Tokens of one step."""
+    if "tokens_per_batch" in settings.data.model_fields_set:
+        return settings.data.tokens_per_batch
+    return IMAGES_PER_BATCH * frame.tokens
 
 
 def image_objective(settings: PretrainSettings, model: Model, frame: PixelFrame) -> ImageObjective:
@@ -212,8 +232,7 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
     """Batches to train on, seen anew every epoch, and batches of images held out, as they are."""
     frame = prepared.frame
     rows = ImageRows(prepared.images.pixels, tokens=frame.tokens)
-    given = "tokens_per_batch" in settings.data.model_fields_set
-    size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
+    size = settings.data.tokens_per_batch
     kept = prepared.kept
     apart = max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(kept))))
     order = kept[permutation(len(kept), settings.seed, 1)]
