@@ -19,7 +19,7 @@ def evaluate(
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
-    """Score a fine-tuned model on a labelled file, or a CLIP on images with captions or labels.
+    """Score a fine-tuned model on a labelled file or folder, or a CLIP on captions or labels.
 
     Example: headstart evaluate runs/task test.csv
     """
@@ -38,7 +38,7 @@ def predict(
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
-    """Answer for new texts with a fine-tuned model, or for images with the best of some texts.
+    """Answer for new texts or images with a fine-tuned model; a CLIP takes images and texts.
 
     Example: headstart predict runs/task "is my card on its way?"
     """

@@ -143,8 +143,8 @@ def _family_head(start: Start, *, outputs: int) -> SequenceHead:
 def depths(start: Start, settings: TransferSettings) -> list[int]:
     """After how many blocks a probe may read; 0: after all.
 
-    What masked images teach lies deeper inside than the last block, so there is a choice for models
-    of images; it is left out where the class token is read. Source: He et al. 2022, section 5.
+    What predicting pixels teaches is easiest to read out of inner blocks, so there is a choice for
+    models of images; none where the class token is read. Source: Chen et al. 2020 (iGPT), figure 2.
     """
     layers = start.model.config.num_layers
     if start.model.config.patches is None or settings.head == "family":

@@ -13,19 +13,19 @@ from headstart.config import (
     IMAGE_FAMILY,
     OWN_OBJECTIVES,
     PAIR_FAMILY,
-    Family,
-    ObjectiveName,
     PretrainSettings,
 )
 from headstart.data.image_kind import Reads, holds_images, without_captions
 from headstart.data.leaks import LeakReport
 from headstart.errors import InputError
-from headstart.events import Events
+from headstart.events import Events, Silent
 from headstart.families import load_model, resolve
 from headstart.recipes import image_pretraining, pair_pretraining, pretraining
-from headstart.recipes.media import image_family, what_it_reads
+from headstart.recipes.image_planning import plan_images
+from headstart.recipes.image_pretraining import choose, for_images
+from headstart.recipes.media import what_it_reads
+from headstart.recipes.planning import Plan, plan_texts
 from headstart.recipes.results import PretrainResult
-from headstart.sections import objectives_for
 from headstart.words import say
 
 READS = {IMAGE_FAMILY: "images", PAIR_FAMILY: "images with captions"}
@@ -42,6 +42,39 @@ def pretrain(
 
     Raises InputError if the family or the objective that was asked for is for the other.
     """
+    if not reads_images(data, settings, events):
+        return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
+    if for_pairs(settings, data):
+        events.note(say("data_are_pairs"))
+        chosen = choose(settings, PAIR_FAMILY, OWN_OBJECTIVES[PAIR_FAMILY])
+        return pair_pretraining.pretrain_pairs(data, settings=chosen, events=events)
+    events.note(say("data_are_images"))
+    chosen = for_images(settings, data)
+    return image_pretraining.pretrain_images(data, settings=chosen, events=events)
+
+
+def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | None = None) -> Plan:
+    """Forecast a pretraining run on text or on images; see the two modules.
+
+    Raises InputError if there is nothing to pretrain on.
+    """
+    listener = events or Silent()
+    if not reads_images(data, settings, listener):
+        return plan_texts(data, settings=settings, events=listener)
+    if for_pairs(settings, data):
+        raise InputError(
+            "plan is for text and images so far: for images with captions, pretrain itself times "
+            "its steps before it begins"
+        )
+    listener.note(say("data_are_images"))
+    return plan_images(data, settings=settings, events=listener)
+
+
+def reads_images(data: Sequence[Path], settings: PretrainSettings, events: Events) -> bool:
+    """Whether these files are read for images; says how where they hold both.
+
+    Raises InputError for a family of images where there is only text.
+    """
     family = settings.model.family
     reads: Reads | None = None
     if settings.start != "scratch":
@@ -49,20 +82,13 @@ def pretrain(
     elif "family" in settings.model.model_fields_set:
         reads = "images" if family in READS else "text"
     text, image = settings.data.text, settings.images.column
-    if not holds_images(data, text=text, image=image, reads=reads, note=events.note):
-        if family in READS and settings.start == "scratch":
-            raise InputError(
-                f"{data[0]} holds text, but model.family {family} reads {READS[family]}: leave it "
-                f"out, or give a folder or table of {READS[family]}"
-            )
-        return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
-    if for_pairs(settings, data):
-        events.note(say("data_are_pairs"))
-        chosen = _choose(settings, PAIR_FAMILY, OWN_OBJECTIVES[PAIR_FAMILY])
-        return pair_pretraining.pretrain_pairs(data, settings=chosen, events=events)
-    events.note(say("data_are_images"))
-    chosen = for_images(settings, data)
-    return image_pretraining.pretrain_images(data, settings=chosen, events=events)
+    found = holds_images(data, text=text, image=image, reads=reads, note=events.note)
+    if not found and family in READS and settings.start == "scratch":
+        raise InputError(
+            f"{data[0]} holds text, but model.family {family} reads {READS[family]}: leave it "
+            f"out, or give a folder or table of {READS[family]}"
+        )
+    return found
 
 
 def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
@@ -84,28 +110,3 @@ def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
             "from images alone"
         )
     return lacking is None
-
-
-def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
-    """The settings with a family and an objective for images where none were given."""
-    image_family(settings.model, data[0])
-    name, able = settings.objective.name, objectives_for("image encoder")
-    if name not in able:
-        if "name" in settings.objective.model_fields_set:
-            raise InputError(
-                f"{data[0]} holds images, but objective.name {name} predicts text: leave "
-                f"it out, or write objective.name: {' or '.join(able)}"
-            )
-        name = OWN_OBJECTIVES[IMAGE_FAMILY]
-    return _choose(settings, IMAGE_FAMILY, name)
-
-
-def _choose(
-    settings: PretrainSettings, family: Family, objective: ObjectiveName
-) -> PretrainSettings:
-    return settings.model_copy(
-        update={
-            "model": settings.model.model_copy(update={"family": family}),
-            "objective": settings.objective.model_copy(update={"name": objective}),
-        }
-    )

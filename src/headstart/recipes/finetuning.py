@@ -38,7 +38,7 @@ from headstart.evaluate.transfer import (
 from headstart.events import Events
 from headstart.recipes.building import demand_classes, transfer_settings
 from headstart.recipes.evaluating import echo, measured
-from headstart.recipes.media import Medium, medium_of
+from headstart.recipes.media import Medium, medium_of, suited
 from headstart.recipes.media import Rows as LabelledRows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
@@ -76,8 +76,6 @@ def finetune(
     Raises InputError if the file or the settings cannot be used.
     """
     began = time.perf_counter()
-    folder = RunFolder(Path(settings.out or default_folder("finetune", data))).create()
-    folder.write_settings(to_yaml(settings))
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
     medium = medium_of(
@@ -89,9 +87,12 @@ def finetune(
         seed=settings.seed,
         events=events,
     )
+    settings = suited(settings, medium)
+    folder = RunFolder(Path(settings.out or default_folder("finetune", data))).create()
+    folder.write_settings(to_yaml(settings))
     rows = read_rows_for(data[0], medium, settings, events)
     origin = medium.start(rows.learn)
-    how = transfer_settings(settings, origin.frame)
+    how = transfer_settings(settings)
     _announce(origin, rows, medium, settings, folder, events)
     decisive = {
         "settings": settings_digest(settings),

@@ -39,9 +39,10 @@ from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedIma
 from headstart.objectives.visual_tokens import VisualTokens
 from headstart.recipes.building import refuse_objective, train_settings
 from headstart.recipes.code_book import code_book
-from headstart.recipes.media import image_model, pixel_sequences, refuse_text
+from headstart.recipes.media import image_family, image_model, pixel_sequences, refuse_text
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
+from headstart.sections import objectives_for
 from headstart.settings_file import to_yaml
 from headstart.tasks import LabelledTokens
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
@@ -95,8 +96,6 @@ def pretrain_images(
     """
     begin = time.perf_counter()
     refuse_text(data[0], settings.data.text)
-    folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
-    folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
     if start is not None and start.pixels is None:
         raise InputError(f"{data[0]} holds images, but the model of {settings.start} reads text")
@@ -105,6 +104,9 @@ def pretrain_images(
         settings.model, settings.images, start, side=side, seed=settings.seed
     )
     refuse_objective(settings, model)
+    settings = _resolved(settings, frame)
+    folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
+    folder.write_settings(to_yaml(settings))
     if images is None:
         images = read_images(data, settings.images, folder.path / "images", frame, events)
     labelled = _probe_images(settings, frame, events)
@@ -149,6 +151,25 @@ def pretrain_images(
     return PretrainResult(
         folder.path, trainer.outcome.step, tokens, seconds, loss, unseen, reads="images"
     )
+
+
+def _resolved(settings: PretrainSettings, frame: PixelFrame) -> PretrainSettings:
+    """The settings with all that the images decided, so that run.yaml repeats the run."""
+    update = {"size": frame.image_size, "patch": frame.patch_size}
+    size = tokens_of_batch(settings, frame)
+    return settings.model_copy(
+        update={
+            "images": settings.images.model_copy(update=update),
+            "data": settings.data.model_copy(update={"tokens_per_batch": size}),
+        }
+    )
+
+
+def tokens_of_batch(settings: PretrainSettings, frame: PixelFrame) -> int:
+    """Tokens of one step."""
+    if "tokens_per_batch" in settings.data.model_fields_set:
+        return settings.data.tokens_per_batch
+    return IMAGES_PER_BATCH * frame.tokens
 
 
 def image_objective(
@@ -254,10 +275,8 @@ def image_batches(
 
     pixels: (N, 3, H, W) uint8. kept: numbers of the images to learn from; None: all.
     """
-    chosen = settings.images
     rows = ImageRows(pixels, tokens=frame.tokens)
-    given = "tokens_per_batch" in settings.data.model_fields_set
-    size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
+    size = tokens_of_batch(settings, frame)
     kept = np.arange(len(rows)) if kept is None else kept
     compared = "contrast" in settings.objective.name.split("+")
     least = min(LEAST_COMPARED, len(kept) // 4) if compared else 1
@@ -267,6 +286,14 @@ def image_batches(
         TokenBatches(Chosen(rows, np.sort(numbers)), tokens_per_batch=size, seed=settings.seed)
         for numbers in (order[apart:], order[:apart])
     )
+    return views(settings, learn, frame), views(settings, held, frame, varied=False)
+
+
+def views(
+    settings: PretrainSettings, source: TokenBatches, frame: PixelFrame, *, varied: bool = True
+) -> Views:
+    """Images as pretraining sees them. varied: anew every epoch, or as they are."""
+    chosen = settings.images
     how = Augmentation(
         scale=(chosen.crop or CROP, 1.0),
         mirror=chosen.mirror,
@@ -275,7 +302,7 @@ def image_batches(
         saturation=chosen.jitter,
     )
     pairs = None
-    if compared:
+    if "contrast" in settings.objective.name.split("+"):
         pairs = Augmentation(
             scale=(chosen.contrast_crop, 1.0),
             mirror=chosen.mirror,
@@ -287,10 +314,7 @@ def image_batches(
             grey=chosen.contrast_grey,
         )
     side, seed = frame.image_size, settings.seed
-    return (
-        Views(learn, side=side, seed=seed, how=how, pairs=pairs),
-        Views(held, side=side, seed=seed, pairs=pairs),
-    )
+    return Views(source, side=side, seed=seed, how=how if varied else None, pairs=pairs)
 
 
 def _announce(
@@ -340,3 +364,29 @@ def _save(
         seeds={"all": settings.seed},
     )
     folder.write_lineage(lineage)
+
+
+def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
+    """The settings with a family and an objective for images where none were given."""
+    image_family(settings.model, data[0])
+    name, able = settings.objective.name, objectives_for("image encoder")
+    if name not in able:
+        if "name" in settings.objective.model_fields_set:
+            raise InputError(
+                f"{data[0]} holds images, but objective.name {name} predicts text: leave "
+                f"it out, or write objective.name: {' or '.join(able)}"
+            )
+        name = OWN_OBJECTIVES[IMAGE_FAMILY]
+    return choose(settings, IMAGE_FAMILY, name)
+
+
+def choose(
+    settings: PretrainSettings, family: Family, objective: ObjectiveName
+) -> PretrainSettings:
+    """The settings with this family and objective."""
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update={"family": family}),
+            "objective": settings.objective.model_copy(update={"name": objective}),
+        }
+    )

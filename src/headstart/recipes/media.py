@@ -11,15 +11,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
 from headstart.batch import Sequences
 from headstart.config import (
     IMAGE_FAMILY,
+    FinetuneSettings,
     ModelSettings,
     PictureSettings,
+    ReportSettings,
     TextSettings,
 )
 from headstart.data.dataset import Labelled, load_labelled
@@ -40,6 +42,8 @@ from headstart.nn import Patches
 from headstart.recipes.building import fresh_model
 from headstart.tasks import Kind, vocabulary_of
 from headstart.words import Phrase, say
+
+IMAGES_PER_STEP, IMAGE_EPOCHS = 64, 30  # of fine-tuning, unless given
 
 
 class Rows(Protocol):
@@ -162,6 +166,28 @@ def medium_of(
             "of images"
         )
     return TextMedium(start or "scratch", loaded, text, model, seed)
+
+
+AnySettings = TypeVar("AnySettings", FinetuneSettings, ReportSettings)
+
+
+def suited(settings: AnySettings, medium: Medium) -> AnySettings:
+    """The settings with what images need otherwise than texts, where it was not given.
+
+    They are written to run.yaml like this, so that the file repeats the run.
+    """
+    if not isinstance(medium, ImageMedium):
+        return settings
+    usual = {"tokens_per_batch": IMAGES_PER_STEP * medium.frame.tokens, "epochs": IMAGE_EPOCHS}
+    transfer = settings.transfer
+    changed = {k: v for k, v in usual.items() if k not in transfer.model_fields_set}
+    size, patch = medium.frame.image_size, medium.frame.patch_size
+    update = {
+        "transfer": transfer.model_copy(update=changed),
+        "model": settings.model.model_copy(update={"family": IMAGE_FAMILY}),
+        "images": settings.images.model_copy(update={"size": size, "patch": patch}),
+    }
+    return settings.model_copy(update=update)
 
 
 def what_it_reads(loaded: Loaded) -> Reads:

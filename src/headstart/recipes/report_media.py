@@ -28,9 +28,8 @@ from headstart.evaluate.transfer import Start
 from headstart.events import Events
 from headstart.families import load_model
 from headstart.recipes.building import demand_classes
-from headstart.recipes.choosing import for_images
 from headstart.recipes.choosing import pretrain as pretrain_either
-from headstart.recipes.image_pretraining import pretrain_images, read_images
+from headstart.recipes.image_pretraining import for_images, pretrain_images, read_images
 from headstart.recipes.media import (
     ImageMedium,
     Medium,

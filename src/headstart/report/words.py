@@ -333,9 +333,9 @@ def say(key: str, lang: Lang, **values: str) -> str:
 
 
 def of(reads: str, key: str) -> str:
-    """The key whose words speak of what was read, "text" or "images"; most speak of neither."""
-    own = f"{key}.{reads}"
-    return own if own in WORDS else key
+    """The key whose words speak of images, where images were read and it has any."""
+    own = f"{key}.images"
+    return own if reads == "images" and own in WORDS else key
 
 
 def metric_name(metric: str, lang: Lang) -> str:
