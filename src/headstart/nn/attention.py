@@ -128,7 +128,8 @@ def by_sequence(
         else:
             rows = q.flatten(1).index_select(0, group.queries.flatten())
             rows = rows.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
-        mixed = _mix_rows(rows.to(k.dtype), k, v, group.bias, scale=scale, dropout=dropout)
+        bias = None if group.bias is None else group.bias.to(k.dtype)
+        mixed = _mix_rows(rows.to(k.dtype), k, v, bias, scale=scale, dropout=dropout)
         found.append(mixed.transpose(1, 2).reshape(-1, q.shape[1] * q.shape[2]).to(q.dtype))
     if crossings.back is None:
         return found[0]
