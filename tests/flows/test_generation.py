@@ -9,11 +9,11 @@ import headstart as hs
 from headstart.cli.main import main
 from small_corpus import SETTINGS
 
-ROUND = "one two three four five six seven 一 二 三 四 五 六 七".split()
+ROUND = ["one", "two", "three", "four", "five", "一", "二", "三", "四", "五"]
 SETTINGS = {
     **SETTINGS,
     "data.max_length": 48,
-    "data.tokens_per_batch": 512,
+    "data.tokens_per_batch": 384,
     "optimizer.lr": 1e-2,
     "model.hidden_size": 48,
 }
@@ -22,7 +22,7 @@ SETTINGS = {
 def corpus(folder):
     place = folder / "corpus"
     place.mkdir()
-    for number in range(4):
+    for number in range(6):
         begin = number * 3
         words = [ROUND[(begin + n) % len(ROUND)] for n in range(400)]
         (place / f"{number}.txt").write_text(" ".join(words), encoding="utf-8")
@@ -43,7 +43,7 @@ def gpt(tmp_path_factory):
 def t5(tmp_path_factory):
     folder = tmp_path_factory.mktemp("t5")
     return hs.pretrain(
-        corpus(folder), out=folder / "run", family="t5", budget="150 steps", settings=SETTINGS
+        corpus(folder), out=folder / "run", family="t5", budget="250 steps", settings=SETTINGS
     ).folder
 
 
@@ -53,7 +53,7 @@ def after(prompt, count):
     return [ROUND[(begin + n) % len(ROUND)] for n in range(count)]
 
 
-@pytest.mark.parametrize("prompt", ["three four five", "五 六 七 one two", "six seven 一 二"])
+@pytest.mark.parametrize("prompt", ["three four five", "三 四 五 one two", "four five 一 二"])
 @pytest.mark.parametrize("choices", [{}, {"beams": 3}, {"temperature": 0.3, "seed": 4}])
 def test_a_gpt_that_learnt_a_round_writes_it_on(gpt, prompt, choices):
     (found,) = hs.generate(gpt, prompt, max_new=16, **choices)
@@ -68,7 +68,7 @@ def test_the_command_streams_one_prompt_and_lists_several(gpt, capsys, monkeypat
     write = sys.stdout.write
     monkeypatch.setattr(sys.stdout, "write", lambda text: (pieces.append(text), write(text))[1])
     with pytest.raises(SystemExit) as left:
-        main(["generate", str(gpt), "五 六 七 one", "--max-new", "8"])
+        main(["generate", str(gpt), "三 四 五 one", "--max-new", "8"])
     assert left.value.code in (0, None)
     out, err = capsys.readouterr()
     assert out.split()[:4] == ["two", "three", "four", "five"]
@@ -78,23 +78,23 @@ def test_the_command_streams_one_prompt_and_lists_several(gpt, capsys, monkeypat
     (tmp_path / "prompts.txt").write_text("one two\n\n二 三\n", encoding="utf-8")
     with pytest.raises(SystemExit):
         main(
-            ["generate", str(gpt), "four five", "--file", str(tmp_path / "prompts.txt"), "--json",
+            ["generate", str(gpt), "two three", "--file", str(tmp_path / "prompts.txt"), "--json",
              "--stop", " 一", "--max-new", "40"]
         )  # fmt: skip
     texts = json.loads(capsys.readouterr().out)["texts"]
-    assert [text["prompt"] for text in texts] == ["four five", "one two", "二 三"]
-    assert texts[0]["text"] == " six seven"
-    assert texts[1]["text"] == " three four five six seven"
+    assert [text["prompt"] for text in texts] == ["two three", "one two", "二 三"]
+    assert texts[0]["text"] == " four five"
+    assert texts[1]["text"] == " three four five"
     assert [text["ended"] for text in texts] == ["stop"] * 3
 
 
 def test_a_t5_that_learnt_by_hidden_spans_fills_them(t5):
     prompts = [
-        "one two three <extra_id_0> six seven 一 二 三",
-        "四 五 六 七 one two <extra_id_0> five six seven 一",
+        "四 五 one two <extra_id_0> five 一 二 三",
+        "one two three four <extra_id_0> 二 三 四 五 one",
     ]
     found = hs.generate(t5, prompts, max_new=12)
     assert [text.text.split()[:3] for text in found] == [
-        ["<extra_id_0>", "four", "five"],
         ["<extra_id_0>", "three", "four"],
+        ["<extra_id_0>", "five", "一"],
     ]

@@ -117,13 +117,12 @@ PromptFile = Annotated[
     Path | None, typer.Option("--file", help="File of further prompts, one a line or row.")
 ]
 MaxNew = Annotated[
-    int | None, typer.Option("--max-new", help="Most tokens that are written (default: 64)")
+    int | None,
+    typer.Option("--max-new", help="Most tokens that are written; 64 if the folder does not say."),
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option(
-        "--temperature", help="0 takes the likeliest token, more draws more freely (default: 0.0)"
-    ),
+    typer.Option("--temperature", help="0 takes the likeliest token, more draws more freely."),
 ]
 TopK = Annotated[
     int | None, typer.Option("--top-k", help="Draw from the so many likeliest; 0 is all.")

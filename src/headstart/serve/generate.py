@@ -139,7 +139,7 @@ class Generator:
         stop: strings before which a text ends. Prompts of like length share a batch; a text does
         not depend on the others but for the last bits of its numbers.
         """
-        how, ends_with = self._fitted(self.how(**choices)), self._stop(stop)
+        how, ends_with = self._fitted(choices), self._stop(stop)
         read = [self._encode(prompt, number) for number, prompt in enumerate(prompts, 1)]
         read = [self._cut(ids, how) for ids in read]
         texts: dict[int, Text] = {}
@@ -164,7 +164,7 @@ class Generator:
 
         Raises InputError for beams, whose text is known only at the end.
         """
-        how = self._fitted(self.how(**choices))
+        how = self._fitted(choices)
         if how.beams > 1:
             raise InputError(
                 f"{how.beams} beams are known only when all have ended: leave beams out, or use "
@@ -176,7 +176,7 @@ class Generator:
 
     def cuts(self, prompts: Sequence[str], **choices: Unpack[Choices]) -> int:
         """How many of the prompts are too long to be read whole."""
-        how = self._fitted(self.how(**choices))
+        how = self._fitted(choices)
         read = [self._encode(prompt, number) for number, prompt in enumerate(prompts, 1)]
         return sum(len(self._cut(ids, how)) < len(ids) for ids in read)
 
@@ -202,11 +202,14 @@ class Generator:
             ids = [ends[0]]
         return ids
 
-    def _fitted(self, how: Decoding) -> Decoding:
-        """With no more new tokens than the model has positions for."""
-        longest = self.writer.longest
+    def _fitted(self, choices: Choices) -> Decoding:
+        """With no more new tokens than the model has positions for: half of them, if not asked."""
+        how, longest = self.how(**choices), self.writer.longest
         if longest is None or how.max_new < longest:
             return how
+        if "max_new" not in choices:
+            limited: Choices = {**choices, "max_new": max(1, longest // 2)}
+            return self.how(**limited)
         raise InputError(
             f"max_new is {how.max_new}, but this model has {longest} positions: give at most "
             f"{longest - 1}"
