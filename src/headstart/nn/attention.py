@@ -95,9 +95,9 @@ class HeadShape:
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (T, H, D); keys and values (T, 2, K, D)."""
-        heads = qkv.view(len(qkv), self.queries + 2 * self.shared, -1)
-        q, kv = heads[:, : self.queries], heads[:, self.queries :]
-        return q, kv.view(len(qkv), 2, self.shared, -1)
+        heads = qkv.view(qkv.shape[0], self.queries + 2 * self.shared, -1)
+        q, kv = heads.tensor_split((self.queries,), 1)
+        return q, kv.view(qkv.shape[0], 2, self.shared, -1)
 
     def _mix_with(self, past: Past, qkv: Tensor, turn: Rotation | None) -> Tensor:
         q, kv = self._split(qkv)
