@@ -17,6 +17,7 @@ STATIONS = (
     "pretrain",
     "clip",
     "finetune",
+    "generate",
     "data",
     "python-api",
     "settings",

@@ -19,6 +19,7 @@ RECIPES: dict[str, str] = {
     "report": "headstart.recipes.reporting",
     "evaluate": "headstart.recipes.answering",
     "predict": "headstart.recipes.answering",
+    "generate": "headstart.recipes.generating",
     "compare": "headstart.recipes.comparing",
     "check": "headstart.recipes.checking",
     "plan": "headstart.recipes.choosing",

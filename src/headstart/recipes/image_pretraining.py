@@ -14,7 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.config import PictureSettings, PretrainSettings
+from headstart.config import (
+    IMAGE_FAMILY,
+    OWN_OBJECTIVES,
+    Family,
+    ObjectiveName,
+    PictureSettings,
+    PretrainSettings,
+)
 from headstart.data.augment import Augmentation
 from headstart.data.code_book import CodeBook
 from headstart.data.image_batches import ImageRows, Views
