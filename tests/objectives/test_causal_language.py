@@ -40,7 +40,21 @@ def test_every_token_but_the_last_of_its_sequence_predicts_the_next(vocabulary, 
 def test_a_window_that_goes_on_is_followed_by_its_documents_next_token(vocabulary):
     text = Sequences(np.arange(5, 30), np.array([17, 8]), np.arange(2))
     windows = Windows(text, length=6).take(np.array([1, 2, 3]))
-    assert windows.tokens.tolist() == [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, *range(22, 26)]
+    assert windows.tokens.tolist() == [
+        10,
+        11,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+        18,
+        19,
+        20,
+        21,
+        *range(22, 26),
+    ]
     for part in (CausalLanguage(vocabulary), HybridLanguage(MaskedLanguage(vocabulary), 1.0)):
         batch = Pretraining([part], vocabulary).prepare(windows, np.random.default_rng(0))
         name = "causal" if part.name == "causal" else "mlm"
