@@ -1,4 +1,4 @@
-"""The scores of language-model runs: what the benchmarks count is right, and alike for both sides."""
+"""The scores of language-model runs are right, and alike for both sides."""
 
 import os
 
@@ -73,9 +73,10 @@ def test_both_sides_score_the_same_weights_alike_and_as_the_library_does(folder)
     third = likelihood(ours, as_sequences(texts), framed, max_length=16)
     assert third.tokens.tolist() == [100, 3, 15]
     assert third.bits_per_byte(np.array([100, 100, 100])) == pytest.approx(first, abs=1e-5)
-    reading.tokens[0, 5] = 39 - reading.tokens[0, 5] % 20  # another token costs other bits
+    words = reading.tokens > LEAD  # other tokens cost other bits
+    reading.tokens[words] = (reading.tokens[words] - 4) % 35 + 5
     other = bits.bits_per_byte(reading, bits.chances_of_stock(stock), vocabulary=VOCAB)
-    assert abs(other - first) > 1e-4
+    assert abs(other - first) > 1e-3
 
 
 def test_the_peers_blocks_are_whole_stretches_of_the_stream_and_pass_over_all_of_it():
@@ -84,7 +85,7 @@ def test_the_peers_blocks_are_whole_stretches_of_the_stream_and_pass_over_all_of
     assert len(stream) == 160
     places = {tuple(stream[at : at + 8]): at for at in range(len(stream) - 7)}
     batches = language_peer._batches(stream, width=8, count=4, seed=0)
-    passes = [batch for batch in itertools.islice(batches, 5)]
+    passes = list(itertools.islice(batches, 5))
     found = [places[tuple(row.tolist())] for batch in passes for row in batch]
     assert len({at % 8 for at in found[:19]}) == 1  # one cut in a pass of 19 or 20 blocks
     assert len(set(found[:19])) == 19
