@@ -11,8 +11,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 import bits
@@ -108,6 +110,43 @@ def chinese_poetry() -> Split:
     return Split(*(tuple(_poems(part)) for part in PARTS))
 
 
+def english() -> dict[str, list[str]]:
+    """Plain English by data set, about 12 million words: documents, none labelled by grammar."""
+    imdb = [
+        text.replace("<br />", "\n")
+        for name in ("unsupervised", "train")
+        for text in pq.read_table(texts.data(f"imdb/{name}.parquet"), columns=["text"])
+        .column("text")
+        .to_pylist()
+    ]
+    abc = [
+        gzip.decompress(texts.data(f"abc_news/{name}.txt.gz").read_bytes()).decode(encoding)
+        for name, encoding in (("rural", "utf-8"), ("science", "latin-1"))
+    ]
+    lines = {
+        "ag_news": "ag_news/unlabelled.txt.gz",
+        "multi30k": "multi30k/train.en.gz",
+        "tatoeba": "tatoeba_en_zh/cmn.txt.gz",
+    }
+    plain = {
+        name: [line.split("\t")[0] for line in _text(texts.data(path)).splitlines() if line.strip()]
+        for name, path in lines.items()
+    }
+    dialogues = [
+        "\n".join(turn["utterance"] for turn in row["turns"])
+        for row in _rows(texts.data("sgd/train.jsonl.gz"))
+    ]
+    return {
+        "novels_en": list(novels_en().train),
+        "imdb": imdb,
+        "abc_news": [line for text in abc for line in text.splitlines() if line.strip()],
+        "wikitext2": texts.wikitext(),
+        **plain,
+        "tatoeba": list(dict.fromkeys(plain["tatoeba"])),
+        "sgd": dialogues,
+    }
+
+
 PARTS = ("train", "validation")
 CORPORA = {
     "novels_en": novels_en,
@@ -128,10 +167,13 @@ def _poems(part: str) -> Iterator[str]:
                 yield "\n".join(row["paragraphs"])
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    yield from (json.loads(line) for line in _text(path).split("\n") if line.strip())
+
+
+def _text(path: Path) -> str:
     raw = path.read_bytes()
-    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    yield from (json.loads(line) for line in text.split("\n") if line.strip())
+    return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
 
 
 def _share(part: tuple[str, ...], most: int) -> tuple[str, ...]:
