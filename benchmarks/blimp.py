@@ -5,9 +5,9 @@
     python benchmarks/blimp.py --run runs/novels
 
 With `--minutes`, a model is first pretrained for so long on the English texts of `corpora.py`.
-BLiMP (Warstadt et al. 2020): 67 sets of 1,000 minimal pairs, by 13 terms of grammar; the figure is the mean
-accuracy over the sets. A pair whose sentences get the same score counts as wrong. The data are
-found by HEADSTART_DATA or in ../shared/data beside the repository.
+BLiMP (Warstadt et al. 2020): 67 sets of 1,000 minimal pairs, by 13 terms of grammar; the figure is
+the mean accuracy over the sets. A pair whose sentences get the same score counts as wrong. The data
+are found by HEADSTART_DATA or in ../shared/data beside the repository.
 """
 
 from __future__ import annotations
@@ -115,9 +115,9 @@ def pretrained(options: argparse.Namespace, folder: Path, file: Path) -> dict[st
         out=folder,
         settings=dict(pair.split("=", 1) for pair in options.overrides),
     )
-    facts = facts_of(run.folder)
+    facts, loss = facts_of(run.folder), run.held_out_loss
     print(
-        f"{facts['steps']} steps, {facts['tokens']:,} tokens, held-out loss {run.held_out_loss:.3f}"
+        f"{facts['steps']} steps, {facts['tokens']:,} tokens, held-out loss {loss:.3f}", flush=True
     )
     return {"words": counts, "held_out_loss": loss, **facts}
 
