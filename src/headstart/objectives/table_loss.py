@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from headstart.batch import even_size
 from headstart.nn.attention import softmax_
 
-SCORES_AT_ONCE = 2**23  # scores (targets x outputs) held at a time on a CPU, so that its cache helps
+SCORES_AT_ONCE = (
+    2**23
+)  # scores (targets x outputs) held at a time on a CPU, so that its cache helps
 ELSEWHERE = 8  # times as many on other devices
 MOST_PARTS = 64  # each rounds the sum of the table's gradient once more
 
@@ -64,8 +66,8 @@ class _TableLoss(torch.autograd.Function):
         count: int,
     ) -> Tensor:
         rows, outputs = len(hidden), len(table)
-        scores = SCORES_AT_ONCE * (1 if hidden.device.type == "cpu" else ELSEWHERE)
-        step = max(1, scores // outputs, rows // MOST_PARTS)
+        most = SCORES_AT_ONCE * (1 if hidden.device.type == "cpu" else ELSEWHERE)
+        step = max(1, most // outputs, rows // MOST_PARTS)
         mean = 1 / max(1, count)
         order = torch.argsort(target[0], stable=True)
         target, share = target[:, order], share[order]
