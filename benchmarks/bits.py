@@ -1,9 +1,9 @@
 """Bits per byte of held-out texts: one function for every model that gives log-probabilities.
 
-A text is read in windows of one width that overlap by half. Each begins with the token that stands
-between texts, and every token of the text is counted in exactly one of them, the first that it is
-in; so all but a text's first tokens are predicted from at least half a window. Bits of all tokens
-over bytes (UTF-8) of all texts: vocabularies do not matter, what a model knows does.
+A text, with the token that stands between texts before it, is read in windows of one width that
+overlap by half. Every token of the text is counted in exactly one of them, the first that it is in;
+so all but a text's first tokens are predicted from at least half a window. Bits of all tokens over
+bytes (UTF-8) of all texts: vocabularies do not matter, what a model knows does.
 
 Legend: N windows, W width.
 """
@@ -41,17 +41,16 @@ class Reading:
 
 
 def read_in_windows(texts: Sequence[np.ndarray], *, width: int, lead: int, size: int) -> Reading:
-    """All texts (token ids) as windows of `width`, each of which begins with `lead`."""
-    room, step = width - 1, (width - 1) // 2
+    """All texts (token ids) in windows of `width`, with `lead` before each text."""
     rows, counted = [], []
     for text in texts:
-        known = 0
-        while known < len(text):
-            begin = max(0, min(known - step, len(text) - room)) if known else 0
-            piece = text[begin : begin + room]
+        whole, known = np.append(lead, text), 1
+        while known < len(whole):
+            begin = max(0, min(known - width // 2, len(whole) - width)) if known > 1 else 0
+            piece = whole[begin : begin + width]
             row, mark = np.full(width, lead, np.int64), np.zeros(width, bool)
-            row[1 : 1 + len(piece)] = piece
-            mark[1 + known - begin : 1 + len(piece)] = True
+            row[: len(piece)] = piece
+            mark[known - begin : len(piece)] = True
             rows.append(row)
             counted.append(mark)
             known = begin + len(piece)

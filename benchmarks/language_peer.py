@@ -2,7 +2,7 @@
 
 bf16 autocast, fused AdamW (0.9, 0.95; decay 0.1 on matrices), warm-up and a straight way down to
 nothing by the clock, gradients clipped at 1, no dropout, blocks of whole width cut anew from the
-packed stream in every pass, each with the token between texts at its beginning as in the test.
+packed stream of all texts in every pass.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ def train(
     model: nn.Module,
     stream: np.ndarray,
     *,
-    lead: int,
     width: int,
     tokens_a_step: int,
     seconds: float,
@@ -77,7 +76,7 @@ def train(
         {"params": [p for _, p in named if p.dim() <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=True)
-    batches = _batches(stream, lead=lead, width=width, count=tokens_a_step // width, seed=seed)
+    batches = _batches(stream, width=width, count=tokens_a_step // width, seed=seed)
     model.train()
     start, steps, tokens = time.perf_counter(), 0, 0
     losses: list[float] = []
@@ -105,20 +104,16 @@ def train(
     }
 
 
-def _batches(
-    stream: np.ndarray, *, lead: int, width: int, count: int, seed: int
-) -> Iterator[Tensor]:
+def _batches(stream: np.ndarray, *, width: int, count: int, seed: int) -> Iterator[Tensor]:
     """Batches of blocks without end; each pass begins at another place and has another order."""
     rng = np.random.default_rng(seed)
-    room, count = width - 1, max(1, count)
-    kept: list[np.ndarray] = []
+    waiting = np.zeros((0, width), np.int64)
+    count = max(1, count)
     while True:
-        begin = int(rng.integers(min(room, max(1, len(stream) - room))))
-        blocks = stream[begin : begin + (len(stream) - begin) // room * room].reshape(-1, room)
-        for block in blocks[rng.permutation(len(blocks))]:
-            kept.append(block)
-            if len(kept) == count:
-                rows = np.stack(kept)
-                kept = []
-                first = np.full((count, 1), lead)
-                yield torch.from_numpy(np.concatenate([first, rows], 1).astype(np.int64))
+        begin = int(rng.integers(min(width, len(stream) - width + 1)))
+        blocks = stream[begin : begin + (len(stream) - begin) // width * width].reshape(-1, width)
+        waiting = np.concatenate([waiting, blocks[rng.permutation(len(blocks))]])
+        whole = len(waiting) // count * count
+        for rows in waiting[:whole].reshape(-1, count, width):
+            yield torch.from_numpy(rows.copy())
+        waiting = waiting[whole:]

@@ -62,3 +62,15 @@ def test_without_bias_the_gradient_of_the_bias_is_left_out(parts):
     loss = table_loss(hidden, table, None, torch.zeros(50, dtype=torch.long))
     theirs = F.cross_entropy(hidden @ table.t(), torch.zeros(50, dtype=torch.long))
     assert loss.item() == pytest.approx(theirs.item(), abs=1e-5)
+
+
+def test_a_table_of_bf16_keeps_its_gradient_however_many_targets_there_are(monkeypatch):
+    monkeypatch.setattr(MODULE, "SCORES_AT_ONCE", 32)  # a target at a time, were there no limit
+    torch.manual_seed(0)
+    wide = torch.randn(6400, 16), torch.randn(32, 16)
+    labels = torch.randint(0, 32, (6400,))
+    narrow = [tensor.bfloat16().requires_grad_() for tensor in wide]
+    exact = [tensor.detach().float().requires_grad_() for tensor in narrow]
+    (found,) = torch.autograd.grad(table_loss(*narrow, None, labels), narrow[1:])
+    (expected,) = torch.autograd.grad(F.cross_entropy(exact[0] @ exact[1].t(), labels), exact[1:])
+    assert (found.float() - expected).norm() < 0.03 * expected.norm()

@@ -119,7 +119,7 @@ def _overlapping(
     if lead is not None:
         tokens = np.insert(texts.tokens, texts.starts, lead)
         texts = Sequences(tokens, texts.lengths + 1, texts.index)
-    step = max(1, room_for // 2)
+    step = room_for - room_for // 2
     pieces = np.where(texts.lengths > 0, 1 - (-np.maximum(texts.lengths - room_for, 0) // step), 0)
     owner = np.repeat(np.arange(len(texts)), pieces)
     place = ragged_index(np.zeros(len(pieces), np.int64), pieces)

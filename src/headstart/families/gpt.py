@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
@@ -70,6 +72,11 @@ def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     }
 
 
+def fit(config: TransformerConfig) -> TransformerConfig:
+    """The exact GELU for fresh models: it costs a third of the approximation by tanh on CPUs."""
+    return replace(config, activation="gelu")
+
+
 GPT = Family(
     name="gpt",
     title="GPT-2",
@@ -81,6 +88,7 @@ GPT = Family(
     config_from_hf=config_from_hf,
     style_from_hf=style_from_hf,
     config_to_hf=config_to_hf,
+    fit=fit,
     architectures=(
         Architecture("GPT2Model", ()),
         Architecture("GPT2LMHeadModel", ("causal",)),

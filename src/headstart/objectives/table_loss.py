@@ -1,7 +1,7 @@
 """Cross-entropy against a large table of outputs, without keeping the scores of the vocabulary.
 
 The scores of all targets over all outputs are the largest tensor of a language model's step. Here
-they exist for a few thousand targets at a time, and their gradient is taken while they do.
+they exist for some hundred targets at a time, and their gradient is taken while they do.
 
 Legend: N rows, C hidden, V outputs.
 """
@@ -17,7 +17,11 @@ from torch.nn import functional as F
 from headstart.batch import even_size
 from headstart.nn.attention import softmax_
 
-SCORES_AT_ONCE = 2**26  # scores (targets x outputs) held at a time
+SCORES_AT_ONCE = (
+    2**23
+)  # scores (targets x outputs) held at a time on a CPU, so that its cache helps
+ELSEWHERE = 8  # times as many on other devices
+MOST_PARTS = 64  # each rounds the sum of the table's gradient once more
 
 
 def table_loss(
@@ -62,7 +66,8 @@ class _TableLoss(torch.autograd.Function):
         count: int,
     ) -> Tensor:
         rows, outputs = len(hidden), len(table)
-        step = max(1, SCORES_AT_ONCE // outputs)
+        most = SCORES_AT_ONCE * (1 if hidden.device.type == "cpu" else ELSEWHERE)
+        step = max(1, most // outputs, rows // MOST_PARTS)
         mean = 1 / max(1, count)
         order = torch.argsort(target[0], stable=True)
         target, share = target[:, order], share[order]
