@@ -93,6 +93,12 @@ class Layout:
     rows: tuple[tuple[int, int], ...]
     packed: bool
 
+    @property
+    def one_each(self) -> bool:
+        """Whether the stream is one token of every sequence, in their order."""
+        count = len(self.lengths)
+        return self.rows == ((count, 1),) and self.first.tolist() == list(range(count))
+
     def to(self, device: Device) -> Layout:
         """The same layout on another device."""
         return Layout(

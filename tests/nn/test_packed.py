@@ -83,7 +83,7 @@ def test_a_packed_linear_is_the_plain_one_with_the_residual_added():
     x = torch.randn(5000, 64, generator=generator)  # more rows than it was laid out for
     onto = torch.randn(5000, 48, generator=generator)
     half(model_of("bert"))  # skips where there is nothing to pack with
-    made = PackedLinear(copy.deepcopy(plain).bfloat16())
+    made = PackedLinear.of(copy.deepcopy(plain).bfloat16())
     with torch.inference_mode():
         for given, rest in ((None, 0), (onto, onto)):
             expected = plain(x) + rest

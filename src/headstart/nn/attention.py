@@ -109,7 +109,7 @@ class HeadShape:
 
 def by_sequence(
     q: Tensor,
-    sources: Sequence[Tensor],
+    sources: Sequence[tuple[Tensor, Tensor]],
     crossings: Crossings,
     *,
     scale: float | None = None,
@@ -117,22 +117,31 @@ def by_sequence(
 ) -> Tensor:
     """Attention of each sequence to keys and values that lie elsewhere.
 
-    q: (T, H, D); sources: (R, M, 2, K, D) of each group of sequences. Returns (T, H * D).
+    q: (T, H, D); sources: keys and values, (R, K, M, D) each, of each group of sequences; where
+    they are kept in a wider format than q has, the scores are computed in that.
+    Returns (T, H * D).
     """
     found = []
-    for group, kv in zip(crossings.groups, sources, strict=True):
-        rows = q.flatten(1).index_select(0, group.queries.flatten())
-        rows = rows.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
-        k, v = kv.transpose(1, 3).unbind(2)  # R K M D
-        mixed = _mix_rows(rows, k, v, group.bias, scale=scale, dropout=dropout)
-        found.append(mixed.transpose(1, 2).reshape(group.queries.numel(), -1))
+    for group, (k, v) in zip(crossings.groups, sources, strict=True):
+        if group.queries is None:  # one of each sequence, in order
+            rows = q[:, :, None]
+        else:
+            rows = q.flatten(1).index_select(0, group.queries.flatten())
+            rows = rows.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
+        mixed = _mix_rows(rows.to(k.dtype), k, v, group.bias, scale=scale, dropout=dropout)
+        found.append(mixed.transpose(1, 2).reshape(-1, q.shape[1] * q.shape[2]).to(q.dtype))
+    if crossings.back is None:
+        return found[0]
     return torch.cat(found).index_select(0, crossings.back)
 
 
 def _mix_rows(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, scale: float | None, dropout: float
 ) -> Tensor:
-    """q: (R, H, W, D); k, v: (R, K, M, D); bias: (R, 1 or H, 1 or W, M). Returns (R, H, W, D)."""
+    """q: (R, H, W, D); k, v: (R, K, M, D); bias: (1 or R, 1 or H, 1 or W, M).
+
+    Returns (R, H, W, D).
+    """
     rows, heads, width, dim = q.shape
     group = heads // k.shape[1]
     if group > 1:  # a group's queries side by side, so that its keys are not copied

@@ -130,6 +130,11 @@ class TransformerConfig:
         """Width of the last hidden states: a reversible stream has two halves."""
         return self.hidden_size * (1 if self.long_range is None else 2)
 
+    @property
+    def can_cache(self) -> bool:
+        """Whether what was decoded can be kept: no local windows, no chunks."""
+        return self.window is None and self.long_range is None
+
     def is_global(self, layer: int) -> bool:
         """Whether the layer attends to the whole sequence."""
         return self.window is None or layer % self.global_every == 0

@@ -47,30 +47,39 @@ class CrossAttention(nn.Module):
         self.dropout = config.attention_dropout
         self.scale = None if config.scaled_attention else 1.0
         width, shared = config.num_heads * config.head_dim, config.kv_heads * config.head_dim
-        self.q = nn.Linear(config.hidden_size, width, bias=config.bias)
-        self.kv = nn.Linear(config.hidden_size, 2 * shared, bias=config.bias)
+        self.q: nn.Module = nn.Linear(config.hidden_size, width, bias=config.bias)
+        self.kv: nn.Module = nn.Linear(config.hidden_size, 2 * shared, bias=config.bias)
         self.out = nn.Linear(width, config.hidden_size, bias=config.bias)
 
     def forward(self, x: Tensor, seen: Seen, past: Past | None = None) -> Tensor:
         """x: (T, hidden); past: keeps the memory's keys and values. Returns (T, hidden)."""
+        out: Tensor = self.out(self.mix(x, seen, past))
+        return out
+
+    def mix(self, x: Tensor, seen: Seen, past: Past | None = None) -> Tensor:
+        """What comes before the last projection: (T, hidden) to (T, H * D)."""
         q = self.q(x).view(len(x), self.num_heads, -1)
         sources = self._sources(seen, past)
         dropout = self.dropout if self.training else 0.0
-        mixed = by_sequence(q, sources, seen.crossings, scale=self.scale, dropout=dropout)
-        out: Tensor = self.out(mixed)
-        return out
+        return by_sequence(q, sources, seen.crossings, scale=self.scale, dropout=dropout)
 
-    def _sources(self, seen: Seen, past: Past | None) -> list[Tensor]:
-        """Keys and values (R, M, 2, K, D) of each group of sequences."""
+    def _sources(self, seen: Seen, past: Past | None) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values (R, K, M, D) of each group of sequences."""
         known = None if past is None else past.memory()
         if known is not None:
             return [known]
         assert seen.states is not None, "cross-attention needs a memory"
         kv, groups = self.kv(seen.states), seen.crossings.groups
-        found = [
-            kv.index_select(0, group.keys.flatten()).view(*group.keys.shape, 2, self.kv_heads, -1)
-            for group in groups
-        ]
+        found = []
+        for group in groups:
+            assert group.keys is not None, "the memory is a stream"
+            rows = kv.index_select(0, group.keys.flatten())
+            rows = rows.view(*group.keys.shape, 2, self.kv_heads, -1)
+            k, v = rows.transpose(1, 3).unbind(2)
+            found.append((k, v))
         if past is not None:
-            past.remember(found[0], groups[0].bias)
+            past.remember(*found[0], groups[0].bias)
+            kept = past.memory()
+            assert kept is not None, "it was kept just now"
+            return [kept]
         return found

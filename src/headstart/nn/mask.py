@@ -93,12 +93,14 @@ def _bias(sequence: Tensor, *, causal: bool, window: int | None, dtype: torch.dt
 class Crossing:
     """Some sequences of a stream, a row each, and what each of them may see elsewhere.
 
-    queries: (R, W) slots in the stream; keys: (R, M) slots in the memory's. Rows that are too short
-    repeat their last slot. bias: (R, 1, 1, M) of 0 and -inf, or None where all rows are full.
+    queries: (R, W) slots in the stream; None where the stream is one token of each sequence, in
+    order. keys: (R, M) slots in the memory's, None where they are kept elsewhere. Rows that are
+    too short repeat their last slot. bias: (R, 1, 1, M) of 0 and -inf, or None where all rows are
+    full.
     """
 
-    queries: Tensor
-    keys: Tensor
+    queries: Tensor | None
+    keys: Tensor | None
     bias: Tensor | None
 
 
@@ -107,11 +109,11 @@ class Crossings:
     """All sequences of a stream in groups of similar length.
 
     back: (T,) where each slot's token lies in the rows of all groups, one after another; 0 for
-    padding.
+    padding. None where the rows are the stream.
     """
 
     groups: tuple[Crossing, ...]
-    back: Tensor
+    back: Tensor | None
 
 
 def crossings(
