@@ -33,6 +33,7 @@ from headstart.recipes.results import (
 from headstart.settings_file import make_settings
 
 if TYPE_CHECKING:
+    from headstart.serve.author import Author
     from headstart.serve.embed import Encoder
     from headstart.serve.predict import Predictor
 
@@ -118,7 +119,7 @@ def finetune(
     """Teach a pretrained model a labelled task; writes a run folder.
 
     data: one labelled file. start: a run, a Hugging Face folder, or "hf:ID". kind: what labels
-    are: "classes", "multilabel", "number"; inferred if not given.
+    are: "classes", "multilabel", "number", "text" (to be written); inferred if not given.
     """
     given = {
         **of_data(_names(data), text=text, label=label, kind=kind),
@@ -262,7 +263,7 @@ class Fitted:
     result: FinetuneResult | None = None
 
     @cached_property
-    def predictor(self) -> Predictor:
+    def predictor(self) -> Predictor | Author:
         """The model, loaded from its folder when it is first asked for, and kept."""
         from headstart.recipes.evaluating import opened  # brings torch
 
