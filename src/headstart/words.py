@@ -25,6 +25,26 @@ WORDS: dict[str, tuple[str, str]] = {
         "从 {files:,} 个文件读取 {accepted:,} 条文本"
         "（搁置 {set_aside:,} 条，拒绝 {rejected:,} 条）",
     ),
+    "plan_rows_images": (
+        "about {accepted:,} images in {files:,} folders and tables (of the first ones "
+        "{set_aside:,} set aside, {rejected:,} rejected)",
+        "{files:,} 个文件夹和表格中约有 {accepted:,} 张图像"
+        "（其中最前面的搁置 {set_aside:,} 张，拒绝 {rejected:,} 张）",
+    ),
+    "plan_steps_images": (
+        "about {steps:,} steps of {tokens:,} images, {epochs:.1f} passes over the corpus",
+        "约 {steps:,} 步，每步 {tokens:,} 张图像，遍历语料 {epochs:.1f} 遍",
+    ),
+    "plan_time_images": (
+        "about {time} at {speed:,.0f} images/s on {machine}",
+        "约 {time}，{machine} 上每秒 {speed:,.0f} 张图像",
+    ),
+    "plan_measured_images": (
+        "measured here: {count} gradients of {tokens:,.0f} images, {gradient:.3f} s each, and an "
+        "update of the weights, {update:.3f} s",
+        "在本机测得：{count} 次梯度计算（每次 {tokens:,.0f} 张图像，{gradient:.3f} 秒）"
+        "和一次权重更新（{update:.3f} 秒）",
+    ),
     "plan_labels": (
         "{rows:,} labelled examples, text column '{text}', label column '{label}', {classes}",
         "{rows:,} 条标注样本，文本列“{text}”，标签列“{label}”，{classes}",

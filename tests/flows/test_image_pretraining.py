@@ -64,7 +64,10 @@ def test_a_folder_of_images_needs_no_flag_and_gives_a_stock_vit(photos, tmp_path
     given = {} if objective == "mae" else {"objective.name": objective}
     result, events = run(photos, tmp_path / "run", **given)
     assert result.steps == 6
-    assert result.next_commands() == []
+    assert result.next_commands() == [
+        f"headstart finetune labelled/ --from {tmp_path}/run",
+        f"headstart report labelled/ --from {tmp_path}/run",
+    ]
     assert 0 < result.held_out_loss < 10
     assert "these are images" in events.notes
     assert "images: 23, brought to 16 x 16 pixels (1 set aside, 0 rejected)" in events.notes
@@ -117,8 +120,8 @@ REFUSED = [
         "objective.name: mae or simmim",
     ),
     (
-        {"probe": "labels.csv"},
-        "probe is for text so far: leave it out when pretraining on images",
+        {"data.text": "caption"},
+        "{} is read for images, so there is no column of texts 'caption': leave --text out",
     ),
 ]
 

@@ -16,7 +16,7 @@ from headstart.recipes.planning import (
     flops_per_token,
     forecast,
     measure_corpus,
-    plan,
+    plan_texts,
 )
 from headstart.recipes.pretraining import pretrain
 from headstart.settings_file import make_settings
@@ -112,7 +112,7 @@ def test_a_corpus_is_counted_and_planned(tmp_path, quick):
     (tmp_path / "a.csv").write_text("text\n" + "some words here\n" * 50)
     corpus = measure_corpus([tmp_path], settings=settings(), events=Silent())
     assert (corpus.files, corpus.documents, corpus.tokens) == (1, 50, 200)
-    found = plan([tmp_path], settings=settings(budget="5 steps", **TINY))
+    found = plan_texts([tmp_path], settings=settings(budget="5 steps", **TINY))
     assert found.steps == 5
     assert found.record()["corpus"]["documents"] == 50
     assert found.corpus.tokens == 150  # three known words a text, as the tokenizer has them
@@ -130,7 +130,7 @@ def test_a_corpus_is_counted_and_planned(tmp_path, quick):
 def test_a_corpus_without_text_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("text\n\n")
     with pytest.raises(InputError) as caught:
-        plan([tmp_path], settings=settings(**TINY))
+        plan_texts([tmp_path], settings=settings(**TINY))
     assert str(caught.value) == f"{tmp_path}: there is no text to pretrain on"
 
 
@@ -141,7 +141,7 @@ def test_the_forecast_is_close_to_what_a_run_takes(tmp_path, quick):
     (tmp_path / "a.txt").write_text("\n".join(lines))
     wide = {**TINY, "model__hidden_size": 128, "data__tokens_per_batch": 4096}
     made = settings(budget="8 steps", out=str(tmp_path / "run"), **wide)
-    found = plan([tmp_path / "a.txt"], settings=made)
+    found = plan_texts([tmp_path / "a.txt"], settings=made)
     pretrain([tmp_path / "a.txt"], settings=made, events=Silent())
     history = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     seconds = [json.loads(line)["seconds"] for line in history if "loss" in line]

@@ -13,6 +13,7 @@ from headstart.recipes.same_cells import (
     refuse_other_pretraining,
     same_cells,
 )
+from headstart.train.checkpoint import digest_of
 
 
 class Notes:
@@ -40,7 +41,8 @@ def corpus(tmp_path):
 def open_one(folder, rows, corpus, *, model="m", **given):
     notes = Notes()
     settings = ReportSettings(corpus=(str(corpus),), **given)
-    place = same_cells(folder, settings, rows, rows, model=model, events=notes)
+    digest = digest_of({"texts": rows.texts, "labels": rows.labels.tolist()})
+    place = same_cells(folder, settings, labels=digest, test=digest, model=model, events=notes)
     return place, notes.notes
 
 

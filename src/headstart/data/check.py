@@ -27,6 +27,7 @@ from headstart.data.files import (
     read_documents,
     read_rows,
 )
+from headstart.data.image_leaks import ImageLeakReport
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.record import Outcome, Problem, problem, quoted, shown
 
@@ -53,7 +54,7 @@ class CheckReport:
     notes: tuple[str, ...]
     classes: dict[str, int]
     duplicates: int
-    leaks: LeakReport | None = None
+    leaks: LeakReport | ImageLeakReport | None = None
 
     @property
     def usable(self) -> bool:

@@ -226,6 +226,11 @@ def _folder(
             f"{root} holds the splits {', '.join(sorted(classes))}, not classes: give one of them, "
             f"as in {root / first}"
         )
+    if labelled and not classes:
+        raise InputError(
+            f"{root} holds images, but no folder that stands for a class: put the images of each "
+            "class into a folder of its own, or give a table with their paths and labels"
+        )
     if labelled:
         problems = [*problems, *_class_problems(root, classes)]
     kind = f"{len(classes)} class folders" if classes else "one flat folder"

@@ -21,7 +21,7 @@ RECIPES: dict[str, str] = {
     "predict": "headstart.recipes.predicting",
     "compare": "headstart.recipes.comparing",
     "check": "headstart.recipes.checking",
-    "plan": "headstart.recipes.planning",
+    "plan": "headstart.recipes.choosing",
     "doctor": "headstart.recipes.machine",
     "demo": "headstart.recipes.demonstration",
 }

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from headstart.data.check import CheckReport, check_data
+from headstart.data.image_check import check_images
+from headstart.data.image_kind import holds_images
 from headstart.events import Events, Silent
+from headstart.recipes.media import refuse_text
 from headstart.recipes.results import Fact, Json, to_json
 from headstart.words import say
 
@@ -62,8 +66,19 @@ def check(
     test: str | None = None,
     events: Events | None = None,
 ) -> CheckResult:
-    """Find all problems of files of text or of labelled examples."""
+    """Find all problems of texts, images or labelled examples."""
     listener = events or Silent()
+    if holds_images(list(data), text=text, note=listener.note):
+        refuse_text(Path(data[0]), text)
+        listener.note(say("data_are_images"))
+        return CheckResult(
+            check_images(
+                list(data),
+                label=label,
+                test=test,
+                progress=lambda done, most: listener.progress("check", done, most),
+            )
+        )
     listener.progress("check", 0, 1)
     found = check_data(list(data), text=text, label=label, test=test)
     listener.progress("check", 1, 1)

@@ -13,14 +13,15 @@ from headstart.config import IMAGE_FAMILY, PretrainSettings
 from headstart.data.image_kind import Reads, holds_images
 from headstart.data.leaks import LeakReport
 from headstart.errors import InputError
-from headstart.events import Events
+from headstart.events import Events, Silent
 from headstart.families import load_model, resolve
 from headstart.recipes import image_pretraining, pretraining
-from headstart.recipes.media import image_family, what_it_reads
+from headstart.recipes.image_planning import plan_images
+from headstart.recipes.image_pretraining import for_images
+from headstart.recipes.media import what_it_reads
+from headstart.recipes.planning import Plan, plan_texts
 from headstart.recipes.results import PretrainResult
 from headstart.words import say
-
-IMAGE_OBJECTIVES = ("mae", "simmim")
 
 
 def pretrain(
@@ -34,32 +35,40 @@ def pretrain(
 
     Raises InputError if the family or the objective that was asked for is for the other.
     """
+    if reads_images(data, settings, events):
+        events.note(say("data_are_images"))
+        chosen = for_images(settings, data)
+        return image_pretraining.pretrain_images(data, settings=chosen, events=events)
+    return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
+
+
+def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | None = None) -> Plan:
+    """Forecast a pretraining run on text or on images; see the two modules.
+
+    Raises InputError if there is nothing to pretrain on.
+    """
+    listener = events or Silent()
+    if reads_images(data, settings, listener):
+        listener.note(say("data_are_images"))
+        return plan_images(data, settings=settings, events=listener)
+    return plan_texts(data, settings=settings, events=listener)
+
+
+def reads_images(data: Sequence[Path], settings: PretrainSettings, events: Events) -> bool:
+    """Whether these files are read for images; says how where they hold both.
+
+    Raises InputError for an image family where there is only text.
+    """
     reads: Reads | None = None
     if settings.start != "scratch":
         reads = what_it_reads(load_model(resolve(settings.start)))
     elif "family" in settings.model.model_fields_set:
         reads = "images" if settings.model.family == IMAGE_FAMILY else "text"
     text, image = settings.data.text, settings.images.column
-    if holds_images(data, text=text, image=image, reads=reads, note=events.note):
-        events.note(say("data_are_images"))
-        chosen = for_images(settings, data)
-        return image_pretraining.pretrain_images(data, settings=chosen, events=events)
-    if settings.model.family == IMAGE_FAMILY and settings.start == "scratch":
+    found = holds_images(data, text=text, image=image, reads=reads, note=events.note)
+    if not found and settings.model.family == IMAGE_FAMILY and settings.start == "scratch":
         raise InputError(
             f"{data[0]} holds text, but model.family {IMAGE_FAMILY} reads images: leave it out, or "
             "give a folder or table of images"
         )
-    return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
-
-
-def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
-    """The settings with a family and an objective for images where none were given."""
-    model, objective = image_family(settings.model, data[0]), settings.objective
-    if objective.name not in IMAGE_OBJECTIVES:
-        if "name" in objective.model_fields_set:
-            raise InputError(
-                f"{data[0]} holds images, but objective.name {objective.name} predicts text: leave "
-                f"it out, or write objective.name: {' or '.join(IMAGE_OBJECTIVES)}"
-            )
-        objective = objective.model_copy(update={"name": IMAGE_OBJECTIVES[0]})
-    return settings.model_copy(update={"model": model, "objective": objective})
+    return found

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.config import PictureSettings, PretrainSettings
+from headstart.config import ImageSettings, PictureSettings, PretrainSettings
 from headstart.data.augment import Augmentation
 from headstart.data.image_batches import ImageRows, Views
 from headstart.data.image_leaks import find_image_leaks
@@ -34,7 +34,7 @@ from headstart.families import Model, load_model, resolve, save_model
 from headstart.families.style import PatchDecoder
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.recipes.building import train_settings
-from headstart.recipes.media import image_model, pixel_sequences, refuse_text
+from headstart.recipes.media import image_family, image_model, pixel_sequences, refuse_text
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
@@ -47,6 +47,7 @@ HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
 SHOWN_PROBLEMS = 5
 
+IMAGE_OBJECTIVES = ("mae", "simmim")
 ImageObjective = MaskedAutoencoder | SimpleMaskedImage
 
 
@@ -84,8 +85,8 @@ def pretrain_images(
 ) -> PretrainResult:
     """Pretrain on these images; the same call again goes on where a stopped one was.
 
-    images: these same images, where they were read before at the size asked for, from the run's
-        folder. left_out: numbers of images that must not be learnt.
+    images: these same images, where they were read before at the size asked for, into a store.
+    left_out: numbers of images that must not be learnt.
     Images of the probe are left out too.
     Raises InputError if there are less than two usable images, or the settings do not fit them.
     """
@@ -209,7 +210,7 @@ def _probe(labelled: LabelledImages, frame: PixelFrame, settings: PretrainSettin
 
 def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Views]:
     """Batches to train on, seen anew every epoch, and batches of images held out, as they are."""
-    frame, chosen = prepared.frame, settings.images
+    frame = prepared.frame
     rows = ImageRows(prepared.images.pixels, tokens=frame.tokens)
     given = "tokens_per_batch" in settings.data.model_fields_set
     size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
@@ -220,15 +221,20 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
         TokenBatches(Chosen(rows, np.sort(numbers)), tokens_per_batch=size, seed=settings.seed)
         for numbers in (order[apart:], order[:apart])
     )
-    how = Augmentation(
+    side, seed = frame.image_size, settings.seed
+    how = varied(settings.images)
+    return Views(learn, side=side, seed=seed, how=how), Views(held, side=side, seed=seed)
+
+
+def varied(chosen: ImageSettings) -> Augmentation:
+    """How images are seen while pretraining."""
+    return Augmentation(
         scale=(chosen.crop, 1.0),
         mirror=chosen.mirror,
         brightness=chosen.jitter,
         contrast=chosen.jitter,
         saturation=chosen.jitter,
     )
-    side, seed = frame.image_size, settings.seed
-    return Views(learn, side=side, seed=seed, how=how), Views(held, side=side, seed=seed)
 
 
 def _announce(
@@ -279,3 +285,16 @@ def _save(
         seeds={"all": settings.seed},
     )
     folder.write_lineage(lineage)
+
+
+def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
+    """The settings with a family and an objective for images where none were given."""
+    model, objective = image_family(settings.model, data[0]), settings.objective
+    if objective.name not in IMAGE_OBJECTIVES:
+        if "name" in objective.model_fields_set:
+            raise InputError(
+                f"{data[0]} holds images, but objective.name {objective.name} predicts text: leave "
+                f"it out, or write objective.name: {' or '.join(IMAGE_OBJECTIVES)}"
+            )
+        objective = objective.model_copy(update={"name": IMAGE_OBJECTIVES[0]})
+    return settings.model_copy(update={"model": model, "objective": objective})

@@ -1,4 +1,4 @@
-"""`headstart plan`: what a pretraining run would do, before it does it.
+"""What a pretraining run on text would do, before it does it: `headstart plan`.
 
 Reads the corpus once (the first 64 MB in full, the rest by size), trains a tokenizer on its
 beginning, times some steps of the very network for about three seconds, and forecasts steps,
@@ -15,9 +15,8 @@ from typing import Literal
 import numpy as np
 
 from headstart.budget import format_seconds
-from headstart.config import IMAGE_FAMILY, ModelSettings, PretrainSettings
+from headstart.config import ModelSettings, PretrainSettings
 from headstart.data.files import list_files, read_documents
-from headstart.data.image_kind import holds_images
 from headstart.data.record import Document, Problem
 from headstart.data.text import encode, train_tokenizer
 from headstart.errors import InputError
@@ -65,7 +64,11 @@ class CorpusSize:
 
 @dataclass(frozen=True)
 class Plan:
-    """The forecast of one pretraining run. measured: what its time is calculated from."""
+    """The forecast of one pretraining run.
+
+    measured: what its time is calculated from. images: their size, patch and tokens, if these are
+    images; their numbers are then said instead of those of tokens.
+    """
 
     corpus: CorpusSize
     family: str
@@ -84,38 +87,47 @@ class Plan:
     free_memory_gib: float
     disk_gib: float
     measured: StepTime
+    images: tuple[int, int, int] = (0, 0, 0)
 
     def lines(self) -> list[Phrase]:
         """The plan for people."""
-        texts = self.corpus
+        texts, (side, patch, tokens) = self.corpus, self.images
+        kind, each = ("_images", tokens) if tokens else ("", 1)
         lines = [
             say(
-                "plan_rows",
+                f"plan_rows{kind}",
                 accepted=texts.documents,
                 files=texts.files,
                 set_aside=texts.set_aside,
                 rejected=texts.rejected,
             ),
             say(
-                "plan_model",
+                "plan_image_model" if tokens else "plan_model",
                 family=self.family,
                 size=self.size,
                 layers=self.num_layers,
                 hidden=self.hidden_size,
                 parameters=self.parameters / 1e6,
                 vocabulary=self.vocab_size,
+                side=side,
+                patch=patch,
             ),
-            say("plan_steps", steps=self.steps, tokens=self.tokens_per_batch, epochs=self.epochs),
             say(
-                "plan_time",
+                f"plan_steps{kind}",
+                steps=self.steps,
+                tokens=round(self.tokens_per_batch / each),
+                epochs=self.epochs,
+            ),
+            say(
+                f"plan_time{kind}",
                 time=format_seconds(round(self.seconds)),
-                speed=self.tokens_per_s,
+                speed=self.tokens_per_s / each,
                 machine=self.machine,
             ),
             say(
-                "plan_measured",
+                f"plan_measured{kind}",
                 count=self.measured.count,
-                tokens=self.measured.tokens,
+                tokens=self.measured.tokens / each,
                 gradient=self.measured.gradient_s,
                 update=self.measured.update_s,
             ),
@@ -147,11 +159,11 @@ class Plan:
         return []
 
 
-def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | None = None) -> Plan:
-    """Forecast a pretraining run. Raises InputError if the data holds no text."""
+def plan_texts(
+    data: Sequence[Path], *, settings: PretrainSettings, events: Events | None = None
+) -> Plan:
+    """Forecast a pretraining run on text. Raises InputError if the data holds none."""
     listener = events or Silent()
-    if holds_images(data) or settings.model.family == IMAGE_FAMILY:
-        raise InputError("plan is for text so far: pretrain itself times images before it begins")
     corpus = measure_corpus(data, settings=settings, events=listener)
     texts = first_texts(data, settings=settings)
     if not texts:
@@ -161,7 +173,9 @@ def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | N
     listener.progress("calibrate", 1, 1)
     guessed = sum(estimate_tokens(text) for text in texts)
     corpus = replace(corpus, tokens=round(corpus.tokens * tokens / max(1, guessed)))
-    return forecast(corpus, settings=settings, measured=measured, machine=_machine(settings))
+    return forecast(
+        corpus, settings=settings, measured=measured, machine=machine_in_words(settings)
+    )
 
 
 def first_texts(data: Sequence[Path], *, settings: PretrainSettings) -> list[str]:
@@ -211,7 +225,7 @@ def measure_steps(texts: Sequence[str], *, settings: PretrainSettings) -> tuple[
 
 def _smaller(settings: PretrainSettings) -> PretrainSettings:
     """Settings of a step that is small enough for four of them in the time there is, on a CPU."""
-    here = _precision(settings)
+    here = computing_on(settings)
     if here.device.type != "cpu":
         return settings
     kind: Literal["bf16", "fp32"] = "bf16" if here.dtype.itemsize == 2 else "fp32"
@@ -243,7 +257,7 @@ def forecast(
     layers, hidden, _, inner = settings.model.shape()
     vocabulary, batch = settings.data.vocab_size, settings.data.tokens_per_batch
     tokens_per_s = batch / measured.step_s(batch)
-    tokens = _tokens_of(settings, corpus, tokens_per_s)
+    tokens = budgeted_tokens(settings, corpus, tokens_per_s, batch=batch)
     parameters = body_parameters(settings.model) + vocabulary * hidden
     activations = 2 * batch * layers * (16 * hidden + 4 * inner)
     logits = 10 * _rate(settings) * batch * vocabulary
@@ -317,22 +331,26 @@ def estimate_tokens(text: str) -> int:
     return round(1.3 * len(text.split())) + wide if wide < len(text) / 4 else wide
 
 
-def _tokens_of(settings: PretrainSettings, corpus: CorpusSize, tokens_per_s: float) -> float:
+def budgeted_tokens(
+    settings: PretrainSettings, corpus: CorpusSize, tokens_per_s: float, *, batch: int
+) -> float:
+    """Tokens that the budget allows, where a step has `batch` of them."""
     budget = settings.budget
     return {
         "seconds": budget.amount * tokens_per_s,
-        "steps": budget.amount * settings.data.tokens_per_batch,
+        "steps": budget.amount * batch,
         "tokens": budget.amount,
         "epochs": budget.amount * corpus.tokens,
     }[budget.unit]
 
 
-def _precision(settings: PretrainSettings) -> Precision:
+def computing_on(settings: PretrainSettings) -> Precision:
+    """Device and number format."""
     return choose_precision(on_machine(TrainSettings(), settings.machine))
 
 
-def _machine(settings: PretrainSettings) -> str:
+def machine_in_words(settings: PretrainSettings) -> str:
     """Where it is computed, in words: cpu, bfloat16, 2 threads."""
-    here = _precision(settings)
+    here = computing_on(settings)
     kind = str(here.dtype).removeprefix("torch.")
     return f"{here.device}, {kind}, {here.threads} threads"

@@ -28,9 +28,8 @@ from headstart.evaluate.transfer import Start
 from headstart.events import Events
 from headstart.families import load_model
 from headstart.recipes.building import demand_classes
-from headstart.recipes.choosing import for_images
 from headstart.recipes.choosing import pretrain as pretrain_either
-from headstart.recipes.image_pretraining import pretrain_images, read_images
+from headstart.recipes.image_pretraining import for_images, pretrain_images, read_images
 from headstart.recipes.media import (
     ImageMedium,
     Medium,
@@ -100,7 +99,7 @@ class Ground(Protocol):
 
 
 def ground_of(medium: Medium, settings: ReportSettings, folder: Path, events: Events) -> Ground:
-    """The ground for a medium. folder: of the pretraining run."""
+    """The ground for a medium. folder: of the report."""
     if isinstance(medium, ImageMedium):
         if settings.transfer.self_training:
             raise InputError(
@@ -213,20 +212,20 @@ class ImageGround:
     """Unlabelled images; pixels, nearest neighbours and HOG as controls."""
 
     def __init__(self, medium: ImageMedium, settings: ReportSettings, folder: Path, events: Events):
-        self.medium, self.settings, self.folder, self.events = medium, settings, folder, events
+        self.medium, self.settings, self.events = medium, settings, events
+        self.place = folder / "corpus-images"
         self.corpus: Images | None = None
         self.drop: frozenset[int] = frozenset()
 
     def leaks(self, train: Rows, test: Rows) -> Found:
-        """See `find_image_leaks`; the corpus is decoded once, into the pretraining run."""
+        """See `find_image_leaks`; the corpus is decoded once, into the report's folder."""
         assert isinstance(train, LabelledImages), "rows of images"
         assert isinstance(test, LabelledImages), "rows of images"
         if self.settings.corpus:
-            self.folder.mkdir(parents=True, exist_ok=True)
             paths = [Path(path) for path in self.settings.corpus]
             columns = self.settings.images.model_copy(update={"column": None})
-            place = self.folder / "images"
-            self.corpus = read_images(paths, columns, place, self.medium.frame, self.events)
+            frame = self.medium.frame
+            self.corpus = read_images(paths, columns, self.place, frame, self.events)
         found = find_image_leaks(self.corpus, test=test.images, train=train.images)
         self.drop = found.drop
         exact = found.corpus.get("exact", 0)

@@ -193,7 +193,7 @@ def read_task(
     else:
         test = medium.read(settings.test, like=train)
         events.note(test.note)
-    ground = ground_of(medium, settings, folder.path / PRETRAINED, events)
+    ground = ground_of(medium, settings, folder.path, events)
     leaks = ground.leaks(train, test)
     events.note(leaks.said)
     if leaks.train_drop:

@@ -31,6 +31,7 @@ from headstart.report.words import (
     count,
     duration,
     metric_name,
+    of,
     points,
     say,
     share,
@@ -87,7 +88,7 @@ def render_html(report: Report, *, lang: Lang = "en") -> str:
     template = (
         resources.files("headstart.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     )
-    facts, verdict = report.facts, report.verdict
+    facts, verdict, reads = report.facts, report.verdict, report.facts.data.reads
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -103,7 +104,7 @@ def render_html(report: Report, *, lang: Lang = "en") -> str:
         gaps=gap_chart(report),
         styles=arm_styles(report),
         rows=_table_rows(report),
-        t=_both,
+        t=lambda key, **values: _both(of(reads, key), **values),
         svg=_both_svg,
         by=_by_language,
         sentence={
@@ -112,7 +113,7 @@ def render_html(report: Report, *, lang: Lang = "en") -> str:
         },
         leaks=partial(leak_line, report),
         name_of=lambda name: partial(sentences.arm_title, report, name),
-        phrase=lambda key, before="": lambda lang: before + say(key, lang),
+        phrase=lambda key, before="": lambda lang: before + say(of(reads, key), lang),
         time_of=lambda seconds: partial(duration, seconds),
         once=lambda lang: say("table.once", lang, time=duration(facts.pretrain_seconds, lang)),
         budget=lambda lang: say(
@@ -163,11 +164,11 @@ def terminal_summary(report: Report, *, lang: Lang = "en") -> RenderableType:
 
 def leak_line(report: Report, lang: Lang) -> str:
     """The outcome of the leak check in one or two sentences."""
-    leaks = report.facts.leaks
+    leaks, reads = report.facts.leaks, report.facts.data.reads
     if not leaks.checked:
         return say("leaks.unchecked", lang)
     total = leaks.exact + leaks.near
-    line = say("leaks.none", lang)
+    line = say(of(reads, "leaks.none"), lang)
     if total:
         numbers = {
             "total": total,
@@ -175,9 +176,11 @@ def leak_line(report: Report, lang: Lang) -> str:
             "near": leaks.near,
             "removed": leaks.removed,
         }
-        line = say("leaks.some", lang, **{name: count(n) for name, n in numbers.items()})
+        shown = {name: count(n) for name, n in numbers.items()}
+        line = say(of(reads, "leaks.some"), lang, **shown)
     if leaks.train_test:
-        line += (" " if lang == "en" else "") + say("leaks.train", lang, n=count(leaks.train_test))
+        more = say(of(reads, "leaks.train"), lang, n=count(leaks.train_test))
+        line += (" " if lang == "en" else "") + more
     return line
 
 
@@ -238,7 +241,8 @@ def _chips(report: Report, lang: Lang) -> str:
         "seeds": count(len(report.seeds)),
         "counts": count(len(report.label_counts)),
     }
-    return say("evidence", lang, metric=metric_name(report.facts.metric, lang), **sizes)
+    key = of(report.facts.data.reads, "evidence")
+    return say(key, lang, metric=metric_name(report.facts.metric, lang), **sizes)
 
 
 def _table_note(report: Report, lang: Lang) -> str:

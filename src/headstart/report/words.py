@@ -177,6 +177,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{metric} on {rows} test rows · {seeds} paired seeds · {counts} label counts",
         "{rows} 条测试数据上的{metric} · {seeds} 个配对的随机种子 · {counts} 个标注量",
     ),
+    "evidence.images": (
+        "{metric} on {rows} test images · {seeds} paired seeds · {counts} label counts",
+        "{rows} 张测试图像上的{metric} · {seeds} 个配对的随机种子 · {counts} 个标注量",
+    ),
     "curves": ("Learning curves", "学习曲线"),
     "curves.note": (
         "Mean over seeds; bands are {level} intervals. Both axes start where the data do.",
@@ -191,6 +195,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "gap.better": ("pretraining better", "预训练更好"),
     "gap.worse": ("control better", "对照更好"),
     "axis.labels": ("labelled rows (log scale)", "标注条数（对数刻度）"),
+    "axis.labels.images": ("labelled images (log scale)", "标注图像张数（对数刻度）"),
     "table": ("Every arm at every label count", "各方案在各标注量下的得分"),
     "table.note": (
         "{metric} × 100, mean ± half of the {level} interval. Bold: best of the column.",
@@ -223,6 +228,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "{n} training rows are also in the test file.",
         "有 {n} 条训练数据同时出现在测试文件中。",
     ),
+    "leaks.none.images": (
+        "No corpus image was found among the test images.",
+        "语料中没有发现与测试图像重合的图像。",
+    ),
+    "leaks.some.images": (
+        "{total} corpus images are also test images ({exact} exact copies, {near} that look the same, mirrored ones included); {removed} were removed before pretraining.",
+        "语料中有 {total} 张图像与测试图像重合（完全相同 {exact}，外观相同 {near}，含镜像）；预训练前已移除 {removed} 张。",
+    ),
+    "leaks.train.images": (
+        "{n} training images are also test images.",
+        "有 {n} 张训练图像同时是测试图像。",
+    ),
     "leaks.unchecked": ("Not checked.", "未检查。"),
     "data": ("Data", "数据"),
     "data.read": (
@@ -234,6 +251,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "{n} unlabelled documents, {tokens} tokens",
         "未标注文档 {n} 篇，{tokens} 个词元",
     ),
+    "data.read.images": (
+        "{read} images read from {source}: {train} used, {quarantined} quarantined, {rejected} rejected",
+        "从 {source} 读取 {read} 张图像：使用 {train}，隔离 {quarantined}，拒绝 {rejected}",
+    ),
+    "data.test.images": ("{n} test images, opened once", "测试图像 {n} 张，只打开一次"),
+    "data.corpus.images": ("{n} unlabelled images", "未标注图像 {n} 张"),
     "data.classes": ("classes", "类别"),
     "repeat": ("Repeat it", "如何重复"),
     "repeat.all": ("The whole report:", "整份报告："),
@@ -241,6 +264,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "repeat.seeds": (
         "Seeds {seeds}. With one seed, every arm sees the same labelled rows, and fewer labels are a part of more.",
         "随机种子 {seeds}。同一种子下各方案使用相同的标注数据，较少的标注包含在较多的之中。",
+    ),
+    "repeat.seeds.images": (
+        "Seeds {seeds}. With one seed, every arm sees the same labelled images, and fewer labels are a part of more.",
+        "随机种子 {seeds}。同一种子下各方案使用相同的标注图像，较少的标注包含在较多的之中。",
     ),
     "repeat.cells": ("All {n} cells", "全部 {n} 个结果"),
     "cell.seed": ("seed", "种子"),
@@ -303,6 +330,12 @@ WORDS: dict[str, tuple[str, str]] = {
 def say(key: str, lang: Lang, **values: str) -> str:
     """The words of a key in one language, with its values filled in."""
     return worded(WORDS, key, lang, values)
+
+
+def of(reads: str, key: str) -> str:
+    """The key whose words speak of images, where images were read and it has any."""
+    own = f"{key}.images"
+    return own if reads == "images" and own in WORDS else key
 
 
 def metric_name(metric: str, lang: Lang) -> str:

@@ -1,0 +1,168 @@
+"""What pretraining on images would do, before it does it: the counterpart of `planning` for text.
+
+Images are counted without being decoded, the first ones are, and steps of the very network are
+timed on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from headstart.config import PretrainSettings
+from headstart.data.decoding import decode_all
+from headstart.data.image_batches import ImageRows, Views
+from headstart.data.image_files import ImageSource, find_images, read_pictures
+from headstart.data.images import usual_side
+from headstart.data.loader import TokenBatches
+from headstart.data.patches import PixelFrame
+from headstart.data.record import Problem
+from headstart.errors import InputError
+from headstart.events import Events
+from headstart.families import Model
+from headstart.objectives.masked_image import MaskedAutoencoder
+from headstart.recipes.building import train_settings
+from headstart.recipes.image_pretraining import (
+    IMAGES_PER_BATCH,
+    ImageObjective,
+    for_images,
+    image_objective,
+    varied,
+)
+from headstart.recipes.machine import free_memory_gib, matrix_gflops
+from headstart.recipes.media import image_model
+from headstart.recipes.planning import (
+    EFFICIENCY,
+    GIB,
+    MEASURE_S,
+    PROGRAM_GIB,
+    SAVED_BYTES,
+    STATE_BYTES,
+    CorpusSize,
+    Plan,
+    body_parameters,
+    budgeted_tokens,
+    computing_on,
+    machine_in_words,
+)
+from headstart.train import Learner
+from headstart.train.plan import StepTime, time_step
+
+SAMPLE = 512  # images that are decoded
+
+
+def plan_images(data: Sequence[Path], *, settings: PretrainSettings, events: Events) -> Plan:
+    """Forecast a pretraining run on images. Raises InputError if there are none."""
+    settings = for_images(settings, data)
+    column = settings.images.column
+    side = usual_side(data, image=column)
+    model, frame = image_model(settings.model, settings.images, None, side=side, seed=settings.seed)
+    sources = find_images(data, image=column)
+    pixels, set_aside, rejected = _sample(sources, frame, events)
+    if not len(pixels):
+        raise InputError(f"{data[0]}: none of the first images can be used; see headstart check")
+    objective = image_objective(settings, model, frame)
+    events.progress("calibrate", 0, 0)
+    measured = _measure(settings, model, objective, frame, pixels)
+    events.progress("calibrate", 1, 1)
+    looked_at = len(pixels) + set_aside + rejected
+    most = sum(source.count for source in sources)
+    count = round(most * len(pixels) / looked_at)
+    corpus = CorpusSize(len(sources), count, set_aside, rejected, count * frame.tokens)
+    return _forecast(corpus, settings, model, objective, frame, measured)
+
+
+def _sample(
+    sources: Sequence[ImageSource], frame: PixelFrame, events: Events
+) -> tuple[np.ndarray, int, int]:
+    """Pixels of the first images, and how many of the first records were set aside or rejected."""
+    first = islice(read_pictures(sources), SAMPLE)
+    found, aside = [], {"quarantine": 0, "reject": 0, "warn": 0}
+    for number, item in enumerate(decode_all(first, side=frame.image_size), 1):
+        if isinstance(item, Problem):
+            aside[item.outcome] += 1
+        else:
+            found.append(item.pixels)
+        if number % 64 == 0:
+            events.progress("decode", number, SAMPLE)
+    events.progress("decode", SAMPLE, SAMPLE)
+    pixels = np.stack(found) if found else np.zeros((0, 3, 1, 1), dtype=np.uint8)
+    return pixels, aside["quarantine"], aside["reject"]
+
+
+def tokens_of_batch(settings: PretrainSettings, frame: PixelFrame) -> int:
+    """Tokens of one step."""
+    if "tokens_per_batch" in settings.data.model_fields_set:
+        return settings.data.tokens_per_batch
+    return IMAGES_PER_BATCH * frame.tokens
+
+
+def _shown(objective: ImageObjective) -> float:
+    """Share of the patches that the encoder works on."""
+    return 1 - objective.decoder.mask_ratio if isinstance(objective, MaskedAutoencoder) else 1.0
+
+
+def _measure(
+    settings: PretrainSettings,
+    model: Model,
+    objective: ImageObjective,
+    frame: PixelFrame,
+    pixels: np.ndarray,
+) -> StepTime:
+    """Time steps of the network on these images; smaller ones where whole steps take too long."""
+    size = tokens_of_batch(settings, frame)
+    here = computing_on(settings)
+    if here.device.type == "cpu":
+        kind: Literal["bf16", "fp32"] = "bf16" if here.dtype.itemsize == 2 else "fp32"
+        speed = matrix_gflops(kind, size=512, seconds=0.1) * 1e9 * EFFICIENCY
+        needed = 6 * body_parameters(settings.model) * _shown(objective)
+        size = max(8 * frame.tokens, min(size, int(MEASURE_S / 4 * speed / needed)))
+    rows = ImageRows(pixels, tokens=frame.tokens)
+    batches = TokenBatches(rows, tokens_per_batch=size, seed=settings.seed)
+    how = varied(settings.images)
+    source = Views(batches, side=frame.image_size, seed=settings.seed, how=how)
+    learner = Learner(model, objective.heads(model, seed=settings.seed))
+    training = train_settings(settings, model)
+    return time_step(learner, objective, source, training, within_s=MEASURE_S)
+
+
+def _forecast(
+    corpus: CorpusSize,
+    settings: PretrainSettings,
+    model: Model,
+    objective: ImageObjective,
+    frame: PixelFrame,
+    measured: StepTime,
+) -> Plan:
+    layers, hidden, _, inner = settings.model.shape()
+    batch = tokens_of_batch(settings, frame)
+    tokens_per_s = batch / measured.step_s(batch)
+    tokens = budgeted_tokens(settings, corpus, tokens_per_s, batch=batch)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    activations = 2 * batch * _shown(objective) * layers * (16 * hidden + 4 * inner)
+    pixels = 3 * frame.image_size**2 * corpus.documents
+    saved = SAVED_BYTES * parameters * (settings.keep + 1) + 4 * parameters + pixels
+    return Plan(
+        corpus=corpus,
+        family=settings.model.family,
+        size=settings.model.size,
+        num_layers=layers,
+        hidden_size=hidden,
+        parameters=parameters,
+        vocab_size=0,
+        steps=max(1, round(tokens / batch)),
+        tokens_per_batch=batch,
+        epochs=tokens / max(1, corpus.tokens),
+        seconds=tokens / tokens_per_s,
+        tokens_per_s=tokens_per_s,
+        machine=machine_in_words(settings),
+        memory_gib=PROGRAM_GIB + (STATE_BYTES * parameters + activations) / GIB,
+        free_memory_gib=free_memory_gib() or 0.0,
+        disk_gib=saved / GIB,
+        measured=measured,
+        images=(frame.image_size, frame.patch_size, frame.tokens),
+    )
