@@ -55,7 +55,7 @@ def writing_start(family: str, *, seed: int = 0) -> Start:
     with torch.no_grad():  # the usual noise of 0.02 is too little for so narrow a model
         for weight in model.parameters():
             if weight.ndim == 2:
-                weight *= 5
+                weight.mul_(5)
     return Start(model.eval(), vocabulary_of(tokenizer), tokenizer=tokenizer)
 
 
