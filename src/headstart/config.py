@@ -18,6 +18,7 @@ from headstart.sections import (
     DataSettings,
     Family,
     Kind,
+    LabelSettings,
     MachineSettings,
     Method,
     ModelSettings,
@@ -40,6 +41,7 @@ __all__ = [
     "FinetuneSettings",
     "ImageSettings",
     "Kind",
+    "LabelSettings",
     "MachineSettings",
     "Method",
     "ModelSettings",
@@ -132,7 +134,7 @@ class PretrainSettings(Settings):
 class FinetuneSettings(Settings):
     """Everything `headstart finetune` can be told."""
 
-    data: TextSettings = Field(default_factory=TextSettings, description="The labelled file.")
+    data: LabelSettings = Field(default_factory=LabelSettings, description="The labelled file.")
     start: str = setting(
         "scratch", "scratch, a run folder, a Hugging Face folder, or hf:ID.", path=True
     )

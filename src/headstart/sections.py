@@ -66,6 +66,8 @@ OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {
     "beit": frozenset({"image encoder"}),
     "image_text": frozenset({"two towers"}),
 }
+# Which arrangements can write a text.
+WRITERS: frozenset[Arrangement] = frozenset({"decoder", "encoder-decoder"})
 Method = Literal["auto", "probe", "lora", "partial", "full"]
 ArmName = Literal[
     "majority",
@@ -82,7 +84,7 @@ ArmName = Literal[
     "own-partial",
     "public-probe",
 ]
-Kind = Literal["auto", "classes", "multilabel", "number"]
+Kind = Literal["auto", "classes", "multilabel", "number", "text"]
 TokenizerKind = Literal["wordpiece", "bpe", "unigram", "bytes"]
 
 
@@ -326,7 +328,9 @@ class TextSettings(Settings):
     paths: tuple[str, ...] = setting((), "Files and folders, as on the command line.", path=True)
     text: str | None = setting(None, "Column that holds the text; null: inferred.")
     label: str | None = setting(None, "Column that holds the label; null: inferred.")
-    kind: Kind = setting("auto", "What labels are: one class, several, or a number.")
+    kind: Kind = setting(
+        "auto", "What labels are: one class, several, a number, or a text to be written."
+    )
     encoding: str | None = setting(
         None, "Encoding of the files; null: UTF-8 or a mark in the file."
     )
@@ -354,6 +358,19 @@ class TextSettings(Settings):
         unit="tokens",
         source="Geiping & Goldstein 2023",
         ge=8,
+        le=65_536,
+    )
+
+
+class LabelSettings(TextSettings):
+    """The same, and how long the texts are that are to be written."""
+
+    target_length: int = setting(
+        64,
+        "Longest text that is written, where labels are texts; longer ones are cut, and counted.",
+        unit="tokens",
+        source="subjects, headlines and one-sentence summaries",
+        ge=2,
         le=65_536,
     )
 
@@ -545,7 +562,11 @@ def _a(noun: str) -> str:
 
 def families_for(part: str) -> list[Family]:
     """The families that can do a part of an objective."""
-    needs = OBJECTIVE_NEEDS[part]
+    return families_of(OBJECTIVE_NEEDS[part])
+
+
+def families_of(needs: frozenset[str]) -> list[Family]:
+    """The families that can be of one of these arrangements."""
     return [
         family for family in get_args(Family) if needs & set(ARRANGEMENTS.get(family, ("encoder",)))
     ]

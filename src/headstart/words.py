@@ -176,6 +176,25 @@ WORDS: dict[str, tuple[str, str]] = {
         "method {method} chosen on labelled rows held out of training (tried: {tried})",
         "在留出的标注样本上选定方法 {method}（尝试过：{tried}）",
     ),
+    "sources_cut": (
+        "{count:,} of {rows:,} texts are longer than {most:,} tokens and are read up to there (the "
+        "longest has {longest:,}: {source}, line {line}); data.max_length says how far",
+        "{rows:,} 条文本中有 {count:,} 条超过 {most:,} 个词元，只读到该处"
+        "（最长的有 {longest:,} 个：{source} 第 {line} 行）；由 data.max_length 决定",
+    ),
+    "targets_cut": (
+        "{count:,} of {rows:,} texts to be written are longer than {most:,} tokens and are learnt "
+        "up to there, without an end (the longest has {longest:,}: {source}, line {line}); "
+        "data.target_length says how far",
+        "{rows:,} 条目标文本中有 {count:,} 条超过 {most:,} 个词元，只学到该处，不学结尾"
+        "（最长的有 {longest:,} 个：{source} 第 {line} 行）；由 data.target_length 决定",
+    ),
+    "texts_respelled": (
+        "{share} % of the texts to be written cannot be spelled by this tokenizer ('{wanted}' "
+        "becomes '{spelled}'): pretrain with data.tokenizer=bpe and data.lowercase=false",
+        "该分词器无法原样写出 {share} % 的目标文本（“{wanted}”变成“{spelled}”）："
+        "请以 data.tokenizer=bpe、data.lowercase=false 预训练",
+    ),
     "compare_first": (
         "{first} is better: the 95% interval over {rows:,} rows excludes no difference",
         "{first} 更好：{rows:,} 行上的 95% 区间不含零差异",
@@ -237,6 +256,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "interval": ("95% interval", "95% 区间"),
     "rows": ("rows", "行数"),
     "per_class": ("per class", "各类别"),
+    "token_loss": ("loss per token", "每词元损失"),
+    "exact_match": ("exact match", "完全一致"),
+    "first_sentence": ("control: first sentence", "对照：首句"),
+    "first_words": ("control: first words", "对照：开头几个词"),
+    "most_frequent": ("control: most frequent text", "对照：最常见的文本"),
     "difference": ("difference", "差值"),
     "verdict": ("verdict", "结论"),
     "next": ("next", "下一步"),

@@ -16,6 +16,7 @@ from headstart.recipes.results import (
     Predictions,
     PretrainResult,
 )
+from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
 
 MEASURED = Measured("accuracy", 0.9, 0.88, 0.92, 480)
@@ -57,6 +58,7 @@ def test_pretrain_then_finetune_hands_the_run_on(stand_in):
 
 def test_a_fitted_model_is_opened_once_whatever_is_asked_of_it(stand_in, monkeypatch):
     opened = []
+    monkeypatch.setattr(Author, "open", lambda folder: None)
     monkeypatch.setattr(Predictor, "open", lambda folder: opened.append(folder) or "the model")
     model = headstart.load("runs/b")
     assert opened == []

@@ -48,7 +48,7 @@ Label = Annotated[
 Task = Annotated[
     str | None,
     typer.Option(
-        "--task", help="What labels are: auto, classes, multilabel, number (default: auto)"
+        "--task", help="What labels are: auto, classes, multilabel, number, text (default: auto)"
     ),
 ]
 Family = Annotated[

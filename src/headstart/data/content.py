@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from headstart.data.labels import class_warnings, kind_of
+from headstart.data.labels import class_warnings, kind_of, look_written
 from headstart.data.record import Problem, Row, problem, quoted
 
 MOST_CLASSES = 10_000  # beyond, labels are not looked at as classes
@@ -123,7 +123,8 @@ def label_warnings(classes: Counter[str], source: str, column: str) -> list[Prob
                 fix="Spell each class one way.",
             )
         )
-    if kind != "number" and len(classes) < MOST_CLASSES:
-        values = list(classes.elements())
+    values = list(classes.elements())
+    texts = kind == "classes" and look_written(values)
+    if kind != "number" and not texts and len(classes) < MOST_CLASSES:
         found += class_warnings(values, separator, kind, source, column)
     return found

@@ -19,9 +19,16 @@ import numpy as np
 
 from headstart.data.columns import likely_text, missing_column, text_of
 from headstart.data.corpus import BadRows, Corpus, CorpusReport
-from headstart.data.delimited import LABEL_NAMES
+from headstart.data.delimited import LABEL_NAMES, TARGET_NAMES
 from headstart.data.files import Row, no_rows, read_rows
-from headstart.data.labels import Kind, as_labels, class_warnings, kind_of, separator_of
+from headstart.data.labels import (
+    Kind,
+    as_labels,
+    class_warnings,
+    kind_of,
+    look_written,
+    separator_of,
+)
 from headstart.data.record import Problem, problem, shown, stop_at
 from headstart.errors import InputError
 
@@ -33,7 +40,8 @@ class Labelled:
     """A labelled file.
 
     labels: (N,) int64 class numbers; (N, C) float32 of 0 and 1 for multilabel; (N,) float32 for
-        numbers. classes: names by class number, empty for numbers.
+        numbers; (N,) str objects for texts. classes: names by class number; numbers and texts have
+        none.
     lines: (N,) where each row stands in `source`.
     rows: in the file; rows = N + quarantined. problems: quarantined rows and warnings.
     note: one line that says what was inferred.
@@ -80,19 +88,22 @@ def load_labelled(
     classes: Sequence[str] | None = None,
     encoding: str | None = None,
     bad_rows: BadRows = "stop",
+    written: bool = False,
 ) -> Labelled:
     """Read a labelled file; columns, kind and classes are inferred unless given.
 
     text: the column, or several as "title+body". Rows with empty text or label are quarantined.
     kind: by default "multilabel" for lists or labels joined by | or ;, "number" for numbers with
-        decimals or more than twenty values, else "classes".
+        decimals or more than twenty values, "text" where almost every row has a text of its own,
+        else "classes".
     classes: the known ones (of the training file); any other label is then a problem.
     bad_rows: "skip" quarantines rows that cannot be read instead of stopping.
+    written: whether labels may be texts that are to be written; otherwise they are refused.
     Raises InputError that lists up to twenty problems with file, line, column, value and fix.
     """
     source = str(path)
     found, problems, quarantined = _read_all(path, encoding, bad_rows)
-    text_column, label_column = find_columns(found, source, text, label)
+    text_column, label_column = find_columns(found, source, text, label, written=kind == "text")
     kept, set_aside = _split_filled(found, text_column, label_column)
     stop_at([p for p in set_aside if p.outcome == "reject"])
     problems += set_aside
@@ -101,13 +112,23 @@ def load_labelled(
         raise InputError(f"{source}: no row has both a text and a label. Check the columns.")
     values = [value for _, _, value in kept]
     chosen, separator = kind_of(values) if kind == "auto" else (kind, separator_of(values))
+    guessed = kind == "auto" and chosen == "classes" and classes is None and look_written(values)
+    if guessed:
+        chosen = "text"
+    if chosen == "text" and not written:
+        raise InputError(
+            f"{source}: the labels in column {shown(label_column)!r} are texts to be written, "
+            "which only headstart finetune learns. If they are classes, say so with --task classes "
+            "or data.kind: classes"
+        )
     labels, names, wrong = as_labels(kept, chosen, separator, classes, label_column)
     stop_at(wrong)
-    if chosen != "number":
+    if chosen in ("classes", "multilabel"):
         problems += class_warnings(values, separator, chosen, source, label_column)
     note = (
         f"{Path(source).name}: text {shown(text_column)!r}, label {shown(label_column)!r}, "
         + (f"{chosen} ({len(names)})" if names else chosen)
+        + (" to be written (--task classes: take them for classes)" if guessed else "")
         + f", {len(kept)} rows"
         + (f", {quarantined} quarantined" if quarantined else "")
     )
@@ -147,9 +168,17 @@ def _read_all(
 
 
 def find_columns(
-    rows: Sequence[Row], source: str, text: str | None, label: str | None
+    rows: Sequence[Row],
+    source: str,
+    text: str | None,
+    label: str | None,
+    *,
+    written: bool = False,
 ) -> tuple[str, str]:
-    """Text and label column: as given, else by name, else by their values."""
+    """Text and label column: as given, else by name, else by their values.
+
+    written: whether labels are texts, whose column may be named like a summary or an answer.
+    """
     columns = list(dict.fromkeys(name for row in rows[:200] for name in row.fields))
     for role, wanted in (("text", text), ("label", label)):
         if wanted is not None and wanted not in columns:
@@ -157,7 +186,9 @@ def find_columns(
             if lacking is not None or role == "label":
                 stop_at([missing_column(rows[0], lacking or wanted, role)])
     if label is None:
-        label = likely_label(rows, [c for c in columns if c != text])
+        others = [column for column in columns if column != text]
+        target = column_named(others, TARGET_NAMES) if len(others) + bool(text) > 1 else None
+        label = label_by_name(others) or target if written else likely_label(rows, others) or target
     if label is None:
         raise InputError(
             f"{source}: no column looks like labels (found: {', '.join(map(shown, columns))}). "
@@ -175,8 +206,13 @@ def find_columns(
 
 def label_by_name(columns: Sequence[str]) -> str | None:
     """The column named like labels, if there is one."""
+    return column_named(columns, LABEL_NAMES)
+
+
+def column_named(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that has the first of these names that any has."""
     named = {column.strip().casefold(): column for column in reversed(columns)}
-    return next((named[name] for name in LABEL_NAMES if name in named), None)
+    return next((named[name] for name in names if name in named), None)
 
 
 def likely_label(rows: Sequence[Row], columns: Sequence[str]) -> str | None:

@@ -34,6 +34,10 @@ LABEL_NAMES = (
     *("tags", "polarity", "type", "stars", "rating", "score", "y", "categories", "gold"),
     *("标签", "类别", "分类", "情感", "评分"),
 )
+TARGET_NAMES = (
+    *("summary", "subject", "translation", "answer", "response", "reply", "headline", "title"),
+    *("摘要", "译文", "答案", "回答", "回复", "标题"),
+)
 IMAGE_NAMES = (
     *("image", "img", "file_name", "filename", "image_path", "img_path", "image_file", "path"),
     *("file", "filepath", "file_path", "picture", "photo", "图像", "图片", "文件名", "路径"),

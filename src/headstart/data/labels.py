@@ -18,12 +18,15 @@ import numpy as np
 
 from headstart.data.columns import nearest
 from headstart.data.record import Problem, Row, problem, quoted, shown
+from headstart.data.vocabulary import CJK
 from headstart.errors import InputError
 
-Kind = Literal["classes", "multilabel", "number"]
+Kind = Literal["classes", "multilabel", "number", "text"]
 
 MANY_VALUES = 20  # numeric labels with more distinct values are a quantity, not classes
 SEPARATORS = ("|", ";")
+MANY_TEXTS = 12  # distinct labels, below which none are taken for texts to be written
+_SEVERAL_WORDS = re.compile(rf"\S\s+\S|[{CJK}]\W*[{CJK}]\W*[{CJK}]\W*[{CJK}]")
 _PLAIN_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 _LOOSE_NUMBER = re.compile(r"\s*[-+]?\d[\d.,]*\s*%?\s*")
 
@@ -39,6 +42,14 @@ def kind_of(values: Sequence[str]) -> tuple[Kind, str]:
             return "number", ""
     separator = separator_of(values)
     return ("multilabel", separator) if separator else ("classes", "")
+
+
+def look_written(values: Sequence[str]) -> bool:
+    """Whether labels are texts of their own: most occur once, and most are several words long."""
+    distinct = set(values)
+    if len(distinct) < max(MANY_TEXTS, 0.5 * len(values)):
+        return False
+    return sum(bool(_SEVERAL_WORDS.search(value)) for value in distinct) > 0.5 * len(distinct)
 
 
 def _as_list(value: str) -> list[str] | None:
@@ -82,6 +93,10 @@ def as_labels(
     column: str,
 ) -> tuple[np.ndarray, list[str], list[Problem]]:
     """Labels of rows given as (row, text, label), the class names, and what is wrong with them."""
+    if kind == "text":
+        texts = np.empty(len(kept), dtype=object)
+        texts[:] = [value for _, _, value in kept]
+        return texts, [], []
     if kind == "number":
         numbers, wrong = _numbers(kept, column)
         return numbers, [], wrong

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import normalize
 
-from headstart.evaluate.metrics import Kind
+from headstart.data.labels import Kind
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.generic]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from headstart.evaluate.metrics import score
 from headstart.evaluate.transfer_settings import Method, TransferSettings
 from headstart.families.heads import SequenceHead
 from headstart.families.model import Model
-from headstart.nn import add_lora, merge_lora
+from headstart.nn import Transformer, add_lora, merge_lora
 from headstart.nn.block import Block
 from headstart.tasks import Classify, Examples, LabelledTokens, balanced_weights, stratified
 from headstart.train import Learner, Probe, Source, StepRecord, Trainer, TrainSettings
@@ -84,11 +84,10 @@ def finetune(
         if examples.kind != "number":
             _rescale(head, 0.0, settings.head_scale)
         _rescale(head, -shift / scale, 1 / scale)
-    _set_dropout(model, head, settings.dropout, attention=0.0)
+    head.dropout = settings.dropout
+    set_dropout(model, [model.stack], settings.dropout, attention=0.0)
     if method == "lora":
-        model.requires_grad_(False)
-        names = [n for n, part in model.stack.blocks.named_modules() if isinstance(part, nn.Linear)]
-        add_lora(model.stack.blocks, names, rank=settings.rank, alpha=settings.alpha, seed=seed)
+        adapt(model, [model.stack], settings, seed=seed)
     window = start.frame.room(model.config.max_positions, settings.max_length)
     batches = TokenBatches(
         Examples(
@@ -109,23 +108,20 @@ def finetune(
     rate = settings.rate(method, parameters=parameters)
     planned = stages(method, settings, blocks=len(model.stack.blocks), source=batches)
     for number, stage in enumerate(planned):
-        trained = method != "lora"
-        if trained:
+        if method != "lora":
             unfreeze_top(learner, _top(method, settings, stage))
         trainer = Trainer(
             learner,
             task,
             source,
-            _train_settings(settings, rate=rate, steps=stage.steps, seed=seed),
+            train_settings(settings, rate=rate, steps=stage.steps, seed=seed),
             folder=None if folder is None else folder / f"stage-{number:03d}",
             probes=probes,
         )
         for record in trainer.steps():
             watch(record)
-    model.requires_grad_(True)
-    merge_lora(model)
-    config = model.config
-    _set_dropout(model, head, config.dropout, attention=config.attention_dropout)
+    head.dropout = model.config.dropout
+    settle(model, [model.stack])
     _rescale(head, shift, scale)
     return Fitted(
         model=model.eval(),
@@ -215,19 +211,23 @@ def stages(
     return [*(Stage(top, each) for top in early), Stage(None, total - each * len(early))]
 
 
-def unfreeze_top(learner: Learner, top: int | None) -> None:
-    """Let the head, the final norm and the top blocks train, nothing below; None: everything."""
+def unfreeze_top(learner: Learner, top: int | None, *, stack: Transformer | None = None) -> None:
+    """Let the head, the final norm and the top blocks train, nothing below; None: everything.
+
+    stack: whose blocks; None: the model's first.
+    """
     learner.requires_grad_(True)
     if top is None:
         return
     model = learner.model
     assert isinstance(model, Model), "a learner of this module holds a family's model"
     model.requires_grad_(False)
+    upper = model.stack if stack is None else stack
     if top > 0:
-        for block in model.stack.blocks[-top:]:
+        for block in upper.blocks[-top:]:
             block.requires_grad_(True)
-        if model.stack.norm is not None:
-            model.stack.norm.requires_grad_(True)
+        if upper.norm is not None:
+            upper.norm.requires_grad_(True)
 
 
 def _top(method: Method, settings: TransferSettings, stage: Stage) -> int | None:
@@ -291,9 +291,10 @@ def _probes(
     return [Probe("held out", measure)]
 
 
-def _train_settings(
+def train_settings(
     settings: TransferSettings, *, rate: float, steps: int, seed: int
 ) -> TrainSettings:
+    """What the trainer is told."""
     return TrainSettings(
         budget=f"{steps} steps",
         seed=seed,
@@ -338,12 +339,33 @@ def _rescale(head: SequenceHead, shift: float, scale: float) -> None:
             head.classifier.bias.mul_(scale).add_(shift)
 
 
-def _set_dropout(model: Model, head: SequenceHead, share: float, *, attention: float) -> None:
-    """Dropout of residual branches and head, and of attention weights: that is slow."""
-    model.embed.dropout = head.dropout = share
-    for block in model.stack.blocks:
+def set_dropout(
+    model: Model, stacks: Sequence[Transformer], share: float, *, attention: float
+) -> None:
+    """Dropout of the stacks' residual branches, and of attention weights: that is slow."""
+    model.embed.dropout = share
+    for block in (block for stack in stacks for block in stack.blocks):
         assert isinstance(block, Block), "a stack is made of blocks"
         block.dropout, block.attention.dropout = share, attention
+        if block.cross is not None:
+            block.cross.dropout = attention
+
+
+def adapt(
+    model: Model, stacks: Sequence[Transformer], settings: TransferSettings, *, seed: int
+) -> None:
+    """Freeze the model and put low-rank adapters beside every linear of these stacks."""
+    model.requires_grad_(False)
+    for stack in stacks:
+        names = [name for name, part in stack.blocks.named_modules() if isinstance(part, nn.Linear)]
+        add_lora(stack.blocks, names, rank=settings.rank, alpha=settings.alpha, seed=seed)
+
+
+def settle(model: Model, stacks: Sequence[Transformer]) -> None:
+    """Fold adapters in, and give everything back the dropout and freedom of its config."""
+    model.requires_grad_(True)
+    merge_lora(model)
+    set_dropout(model, stacks, model.config.dropout, attention=model.config.attention_dropout)
 
 
 def fresh_rates(settings: TransferSettings) -> list[TransferSettings]:

@@ -163,7 +163,7 @@ def _causal(
     asked = (sequence >= 0) & (layout.positions >= first) & (layout.positions < last)
     at = torch.nonzero(asked).flatten()
     hidden = model.encode(batch, causal=True)
-    found = _log_chances(model, head, hidden[at - 1], tokens[at])
+    found = log_chances(model, head, hidden[at - 1], tokens[at])
     return _by_window(found, sequence[at], len(windows))
 
 
@@ -179,7 +179,7 @@ def _masked(
     at = first + int(vocabulary.cls is not None) + torch.from_numpy(hides)
     right = batch.inputs["tokens"][at].clone()
     batch.inputs["tokens"][at] = vocabulary.mask
-    found = _log_chances(model, head, model.encode(batch)[at], right)
+    found = log_chances(model, head, model.encode(batch)[at], right)
     owner = torch.from_numpy(np.repeat(np.arange(len(windows)), windows.lengths))
     return _by_window(found, owner, len(windows))
 
@@ -191,7 +191,7 @@ def _batch(windows: Sequences, vocabulary: Vocabulary) -> Batch:
     return Batch({"tokens": tokens}, {"tokens": layout}, {})
 
 
-def _log_chances(model: Model, head: LanguageHead, states: Tensor, right: Tensor) -> Tensor:
+def log_chances(model: Model, head: LanguageHead, states: Tensor, right: Tensor) -> Tensor:
     """(N,) natural log-probabilities of the right tokens, in fp32."""
     step = max(1, SCORES_AT_ONCE // model.config.vocab_size)
     weight = next(head.parameters(), states)

@@ -3,6 +3,7 @@ out.
 
 Classes: accuracy, or macro-F1 where the classes are strongly unbalanced, since always naming the
 biggest class would look good on accuracy. Several labels a row: micro-F1. Numbers: Spearman.
+Texts that were written are measured in `wording`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 
-Kind = Literal["classes", "multilabel", "number"]
+from headstart.data.labels import Kind
+
 Metric = Literal["accuracy", "macro-F1", "micro-F1", "Spearman", "R2", "MAE"]
 
 METRICS: dict[Kind, tuple[Metric, ...]] = {

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from headstart.data.labels import Kind
 from headstart.evaluate.baselines import Floats, Labels
-from headstart.evaluate.metrics import Kind
 
 COUNTS = (1, 3, 5, 9, 15, 25)
 MOST_TRIED = 2000  # rows that the number of neighbours is chosen by

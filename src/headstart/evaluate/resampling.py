@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from headstart.data.labels import Kind
 from headstart.evaluate.baselines import Labels
-from headstart.evaluate.metrics import Kind, Metric, score
+from headstart.evaluate.metrics import Metric, score
 from headstart.evaluate.statistics import Floats, Interval, wilson
 
 LEVEL = 0.95

@@ -9,7 +9,7 @@ test file is unknown here. A choice made once can be passed on to the other seed
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -193,18 +193,28 @@ def choose(
     ]
     if len(options) == 1 or any(len(held) < 4 or len(learn) < 4 for learn, held in splits):
         return Choice(options[0], {}, time.perf_counter() - began)
-    scores = {
-        one: _held_out_score(start, examples, one, splits, seed=seed, cache=cache)
-        for one in options
-    }
+    best, scores = best_of(
+        options,
+        lambda one: _held_out_score(start, examples, one, splits, seed=seed, cache=cache),
+        pretrained=start.pretrained,
+    )
+    return Choice(best, scores, time.perf_counter() - began)
+
+
+def best_of(
+    options: Sequence[Candidate], trial: Callable[[Candidate], float], *, pretrained: bool
+) -> tuple[Candidate, dict[str, float]]:
+    """The option of which a trial gives most, and all results by name; fresh weights are then
+    tried with more passes.
+    """
+    scores = {one: trial(one) for one in options}
     best = max(scores, key=lambda one: scores[one])
-    if not start.pretrained:
+    if not pretrained:
         more = replace(best.settings, epochs=best.settings.epochs * FRESH_PASSES)
         longer = replace(best, settings=more)
-        scores[longer] = _held_out_score(start, examples, longer, splits, seed=seed, cache=cache)
+        scores[longer] = trial(longer)
         best = max(scores, key=lambda one: scores[one])
-    named = {one.name: value for one, value in scores.items()}
-    return Choice(best, named, time.perf_counter() - began)
+    return best, {one.name: value for one, value in scores.items()}
 
 
 def _held_out_score(

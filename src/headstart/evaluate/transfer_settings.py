@@ -15,6 +15,9 @@ Method = Literal["probe", "lora", "partial", "full"]
 METHODS: tuple[Method, ...] = ("probe", "lora", "partial", "full")
 METHOD_LR: dict[Method, float] = {"probe": 1e-2, "lora": 3e-4, "partial": 3e-4, "full": 1e-4}
 SMALL_MODEL = 5_000_000  # parameters, up to which the rates above hold
+# of texts to be written: 3e-4 for T5-small, 1.5e-4 for T5-base, where transformers' page on T5
+# finds 1e-4 to 3e-4 to do well with AdamW
+WRITING_LR: dict[Method, float] = {"lora": 1e-3, "partial": 1e-3, "full": 1e-3}
 RATE_POWER = 0.5  # beyond: 2e-5 for all of 110 M, as Devlin et al. 2019 (A.3) found best
 
 
@@ -38,6 +41,7 @@ class TransferSettings:
     crop, mirror, jitter: how images are varied while fine-tuning, see `data.augment`: least share
         of the area that is kept, left and right swapped, most change of colours.
     max_length: tokens of a window, special ones included. max_windows: of one text.
+    target_length: tokens of a text that is written, its end included.
     """
 
     lr: float | None = None
@@ -68,6 +72,7 @@ class TransferSettings:
     jitter: float = 0.0
     max_length: int = 128
     max_windows: int = 8
+    target_length: int = 64
     precision: Precision = "auto"
     device: str = "auto"
     threads: int = 0
@@ -92,11 +97,15 @@ class TransferSettings:
             saturation=self.jitter,
         )
 
-    def rate(self, method: Method, *, parameters: int) -> float:
-        """The peak learning rate of a method for a model of this size."""
+    def rate(self, method: Method, *, parameters: int, writes: bool = False) -> float:
+        """The peak learning rate of a method for a model of this size.
+
+        writes: whether texts are to be written.
+        """
         if self.lr is not None:
             return self.lr
-        return METHOD_LR[method] * float(min(1.0, SMALL_MODEL / max(1, parameters)) ** RATE_POWER)
+        usual = (WRITING_LR if writes else METHOD_LR)[method]
+        return usual * float(min(1.0, SMALL_MODEL / max(1, parameters)) ** RATE_POWER)
 
     def record(self, method: Method, *, seed: int) -> dict[str, str | float | int | bool]:
         """Everything that repeats a transfer, as plain values."""

@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from tokenizers import Tokenizer
 from torch import nn
 
+from headstart.data.labels import Kind
 from headstart.data.patches import PixelScale
 from headstart.errors import CheckpointError, InputError
 from headstart.families.blocks import fits_a_block, mean_style
@@ -33,8 +33,6 @@ from headstart.families.model import Model
 from headstart.families.save import save_model, whole_folder
 from headstart.families.weights import find_weights, read_tensors, write_tensors
 from headstart.nn import Norm
-
-Kind = Literal["classes", "multilabel", "number"]
 
 HEAD, DENSE = "head.json", "2_Dense"
 PROBLEMS: dict[Kind, Problem] = {
@@ -117,6 +115,11 @@ def load_readout(folder: str | Path) -> Readout:
     ours = read_fields(folder / HEAD) if (folder / HEAD).is_file() else None
     if ours is None:
         return _stock_readout(folder, loaded)
+    if ours.values.get("kind") == "text":
+        raise InputError(
+            f"{folder} has learnt to write texts: headstart evaluate and headstart predict use it, "
+            "but it gives no scores of classes"
+        )
     kind = _kind(ours.word("kind", None, tuple(PROBLEMS)))
     classes = ours.words("classes")
     head = loaded.heads.get("sequence")

@@ -10,12 +10,13 @@ from headstart.events import Events, Silent
 from headstart.recipes import evaluating, predicting
 from headstart.recipes.pair_evaluating import PairModel, evaluate_pairs, predict_pairs
 from headstart.recipes.results import Measured, Predictions, Retrieved
+from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
 
-Model = str | Predictor | PairModel | None
+Model = str | Predictor | Author | PairModel | None
 
 
-def opened(model: Model) -> Predictor | PairModel:
+def opened(model: Model) -> Predictor | Author | PairModel:
     """The model, loaded unless it is already. Raises InputError if there is none.
 
     model: a run folder, a Hugging Face folder, "hf:NAME", or what was opened from one before.
@@ -60,6 +61,6 @@ def _as_pairs(model: Model) -> PairModel | None:
     return PairModel.open(str(model)) if there else None
 
 
-def _as_texts(model: Model) -> str | Predictor | None:
+def _as_texts(model: Model) -> str | Predictor | Author | None:
     assert not isinstance(model, PairModel), "a model of texts"
     return model

@@ -38,6 +38,7 @@ from headstart.settings_file import make_settings
 if TYPE_CHECKING:
     from headstart.generate.defaults import Choices
     from headstart.recipes.pair_evaluating import PairModel
+    from headstart.serve.author import Author
     from headstart.serve.embed import Encoder
     from headstart.serve.generate import Generator
     from headstart.serve.predict import Predictor
@@ -126,8 +127,8 @@ def finetune(
     """Teach a pretrained model a labelled task; writes a run folder.
 
     data: one labelled table, or a folder of images for every class. start: a run, a Hugging Face
-    folder, or "hf:ID". kind: what labels are: "classes", "multilabel", "number"; inferred if not
-    given.
+    folder, or "hf:ID". kind: what labels are: "classes", "multilabel", "number", "text" (to be
+    written); inferred if not given.
     """
     given = {
         **of_data(_names(data), text=text, label=label, kind=kind),
@@ -310,7 +311,7 @@ class Fitted:
     result: FinetuneResult | None = None
 
     @cached_property
-    def predictor(self) -> Predictor | PairModel:
+    def predictor(self) -> Predictor | Author | PairModel:
         """The model, loaded from its folder when it is first asked for, and kept."""
         from headstart.recipes.answering import opened  # brings torch
 

@@ -9,17 +9,20 @@ import numpy as np
 
 from headstart.data.dataset import Labelled, load_labelled
 from headstart.data.images import LabelledImages, load_labelled_images
+from headstart.data.labels import Kind
 from headstart.errors import InputError
-from headstart.evaluate.metrics import Kind, Metric, default_metric, score
+from headstart.evaluate.metrics import Metric, default_metric, score
 from headstart.evaluate.resampling import score_interval
 from headstart.events import Events, Silent
 from headstart.recipes.media import Rows, refuse_text
 from headstart.recipes.results import Measured
+from headstart.recipes.wording import measured_texts
+from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
 
 
 def evaluate(
-    model: str | Predictor | None,
+    model: str | Predictor | Author | None,
     data: Sequence[Path],
     *,
     text: str | None = None,
@@ -34,18 +37,38 @@ def evaluate(
     """
     listener = events or Silent()
     predictor = opened(model)
+    if isinstance(predictor, Author):
+        return measured_texts([predictor], read_texts(data, text, label, listener), listener)
     examples = read_for(predictor, data, text=text, label=label, events=listener)
     answers = answers_of(predictor, examples, events=listener)
     return measured(answers[None], examples.labels, kind=examples.kind, classes=examples.classes)
 
 
-def opened(model: str | Predictor | None) -> Predictor:
+def opened(model: str | Predictor | Author | None) -> Predictor | Author:
     """The model, loaded unless it is already. Raises InputError if there is none."""
-    if isinstance(model, Predictor):
+    if isinstance(model, Predictor | Author):
         return model
     if not model:
         raise InputError("no model given: name a run folder, a Hugging Face folder, or hf:NAME")
-    return Predictor.open(model)
+    return Author.open(model) or Predictor.open(model)
+
+
+def read_texts(
+    data: Sequence[Path], text: str | None, label: str | None, events: Events
+) -> Labelled:
+    """One file of texts and of what is to be written after each."""
+    found = load_labelled(
+        one_file(data), text=text, label=label, kind="text", bad_rows="skip", written=True
+    )
+    echo(found, events)
+    return found
+
+
+def one_file(data: Sequence[Path]) -> Path:
+    """The only one. Raises InputError if there are more, or none."""
+    if len(data) != 1:
+        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    return data[0]
 
 
 def read_for(
@@ -57,14 +80,13 @@ def read_for(
     events: Events,
 ) -> Rows:
     """One labelled file or folder in the classes of a model."""
-    if len(data) != 1:
-        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    source = one_file(data)
     kind, classes = predictor.fitted.kind, predictor.classes or None
     examples: Rows
     if predictor.reads_images:
-        refuse_text(data[0], text)
+        refuse_text(source, text)
         examples = load_labelled_images(
-            data[0],
+            source,
             side=predictor.frame_of_images.image_size,
             label=label,
             kind=kind,
@@ -73,7 +95,7 @@ def read_for(
         )
     else:
         examples = load_labelled(
-            data[0], text=text, label=label, kind=kind, classes=classes, bad_rows="skip"
+            source, text=text, label=label, kind=kind, classes=classes, bad_rows="skip"
         )
     echo(examples, events)
     return examples

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -22,11 +21,10 @@ from headstart.config import FinetuneSettings
 from headstart.data.dataset import Corpus, Labelled
 from headstart.data.leaks import find_leaks
 from headstart.data.text import encode
-from headstart.errors import InputError, Interrupted
-from headstart.evaluate.features import FeatureCache
+from headstart.errors import InputError
+from headstart.evaluate.finetune import Watch
 from headstart.evaluate.metrics import score
 from headstart.evaluate.transfer import (
-    Choice,
     Fitted,
     Start,
     TransferSettings,
@@ -35,17 +33,20 @@ from headstart.evaluate.transfer import (
     feature_cache,
     transfer,
 )
+from headstart.evaluate.writing import Writing
 from headstart.events import Events
+from headstart.recipes import writing
 from headstart.recipes.building import demand_classes, transfer_settings
 from headstart.recipes.evaluating import echo, measured
-from headstart.recipes.media import Medium, medium_of, suited
+from headstart.recipes.media import Medium, TextMedium, medium_of, suited
 from headstart.recipes.media import Rows as LabelledRows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
+from headstart.recipes.seeds import Learnt, Rows, chosen_once, over_seeds
 from headstart.recipes.unfinished import Unfinished, digest_of_model
 from headstart.settings_file import settings_digest, to_yaml
 from headstart.tasks import LabelledTokens, stratified
-from headstart.train import Outcome, RunFolder, StepRecord, TrainSettings, make_lineage
+from headstart.train import Outcome, RunFolder, TrainSettings, make_lineage
 from headstart.train.disk import write_atomically
 from headstart.train.precision import choose_precision
 from headstart.words import say
@@ -54,17 +55,6 @@ HELD_OUT = 0.2  # share of the rows that are held out where there is no test fil
 TO_CHOOSE = 0.1  # share of the rows by which the best seed is chosen where there is one
 LEAST_TO_CHOOSE = 100  # rows, below which none are held out to choose by
 MOST_POOL = 20_000  # texts for self-training
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The labelled rows by their use; held: to choose the best seed by, and without a test file to
-    measure on.
-    """
-
-    learn: LabelledRows
-    held: LabelledRows | None
-    test: LabelledRows | None
 
 
 def finetune(
@@ -86,12 +76,18 @@ def finetune(
         model=settings.model,
         seed=settings.seed,
         events=events,
+        written=True,
     )
+    if isinstance(medium, TextMedium) and settings.data.kind == "text":
+        writing.refuse_early(settings, medium.loaded)
     settings = suited(settings, medium)
     folder = RunFolder(Path(settings.out or default_folder("finetune", data))).create()
     folder.write_settings(to_yaml(settings))
     rows = read_rows_for(data[0], medium, settings, events)
+    written = rows.learn.kind == "text"
     origin = medium.start(rows.learn)
+    if written:
+        writing.refuse_to_write(settings, origin.model)
     how = transfer_settings(settings)
     _announce(origin, rows, medium, settings, folder, events)
     decisive = {
@@ -100,7 +96,12 @@ def finetune(
         "start": digest_of_model(origin.model),
     }
     left = Unfinished(folder, decisive, events)
-    learnt = _learn(origin, rows, medium, settings, how, left, events)
+    learnt: Learnt[Fitted] | Learnt[Writing]
+    if written:
+        how = writing.with_target_length(how, settings)
+        learnt = authors = writing.learn(origin, rows, settings, how, left, events)
+    else:
+        learnt = labellers = _learn(origin, rows, medium, settings, how, left, events)
     write_atomically(folder.metrics, _lines(learnt.history))
     best = learnt.fitted[learnt.best]
     noun = {"text": "texts", "images": "images"}[medium.reads]
@@ -109,7 +110,10 @@ def finetune(
         tokenizer=origin.tokenizer,
         about=f"Fine-tuned from {start} by {best.method} on {len(rows.learn)} labelled {noun}.",
     )
-    result = _measure(learnt, rows, lambda some: medium.encode(some, origin), events)
+    if written:
+        result = writing.measure(authors, rows, origin, events)
+    else:
+        result = _measure(labellers, rows, lambda some: medium.encode(some, origin), events)
     seconds = time.perf_counter() - began
     digests = {"labels": medium.digest(rows.learn)}
     if rows.test is not None:
@@ -150,20 +154,6 @@ def read_rows_for(data: Path, medium: Medium, settings: FinetuneSettings, events
     return Rows(train.take(learn), train.take(held), test)
 
 
-@dataclass(frozen=True)
-class _Learnt:
-    """One model a seed, the number of the one to keep, and what happened on the way."""
-
-    fitted: list[Fitted]
-    best: int
-    history: list[dict[str, object]]
-
-    @property
-    def steps(self) -> int:
-        """Steps of all seeds."""
-        return sum("loss" in line for line in self.history)
-
-
 def _learn(
     origin: Start,
     rows: Rows,
@@ -172,58 +162,37 @@ def _learn(
     how: TransferSettings,
     left: Unfinished,
     events: Events,
-) -> _Learnt:
+) -> Learnt[Fitted]:
     examples = examples_of(rows.learn, medium, origin)
     unlabelled = _unlabelled(origin, rows, settings, events)
     events.progress("features", 0, 0)
     cache = feature_cache(origin, how)
     seeds = list(range(settings.seed, settings.seed + settings.seeds))
-    choice = _choice(origin, examples, settings, how, cache=cache, left=left, events=events)
+    options = candidates(origin, examples, settings.transfer.method, how)
+    choice = chosen_once(
+        lambda: choose(origin, examples, options, seed=settings.seed, cache=cache), left, events
+    )
     if choice.candidate.method == "probe":
         seeds = seeds[:1]  # another seed would give the same head
-    fitted, scores = [], []
-    history: list[dict[str, object]] = []
-    for place, seed in enumerate(seeds):
 
-        def watch(record: StepRecord, place: int = place) -> None:
-            done = place + record.step / record.total
-            events.progress("finetune", done, len(seeds), f"loss {record.loss:.3f}")
+    def fit(seed: int, folder: Path, watch: Watch) -> Fitted:
+        return transfer(
+            origin,
+            examples,
+            choice.candidate.method,
+            settings=how,
+            seed=seed,
+            cache=cache,
+            choice=choice,
+            unlabelled=unlabelled,
+            folder=folder,
+            watch=watch,
+        )
 
-        one = transfer(origin, examples, choice.candidate.method, settings=how, seed=seed,
-                       cache=cache, choice=choice, unlabelled=unlabelled,
-                       folder=left.of_seed(seed), watch=watch)  # fmt: skip
-        fitted.append(one)
-        scores.append(_held_out(one, rows.held, medium, origin))
-        history += [{"seed": seed, **line} for line in left.history(seed)]
-        end = {"event": "seed", "seed": seed, "held_out": scores[-1], "seconds": one.cost_s}
-        history.append(end)
-    events.progress("finetune", len(seeds), len(seeds))
-    return _Learnt(fitted, int(np.argmax(scores)), history)
+    def grade(one: Fitted) -> float:
+        return _held_out(one, rows.held, medium, origin)
 
-
-def _choice(
-    origin: Start,
-    examples: LabelledTokens,
-    settings: FinetuneSettings,
-    how: TransferSettings,
-    *,
-    cache: FeatureCache,
-    left: Unfinished,
-    events: Events,
-) -> Choice:
-    """The method and its settings, chosen now or by the call that this one takes up."""
-    choice = left.choice()
-    options = candidates(origin, examples, settings.transfer.method, how)
-    if choice is None:
-        try:
-            choice = choose(origin, examples, options, seed=settings.seed, cache=cache)
-        except Interrupted:
-            raise Interrupted(
-                "stopped while a method was being chosen; the same command chooses again"
-            ) from None
-        left.keep(choice)
-    _tell_choice(choice, events)
-    return choice
+    return over_seeds(seeds, fit, grade, left, events)
 
 
 def _unlabelled(
@@ -252,12 +221,6 @@ def _lines(history: Sequence[dict[str, object]]) -> bytes:
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in history)
 
 
-def _tell_choice(choice: Choice, events: Events) -> None:
-    if choice.scores:
-        tried = ", ".join(f"{name} {value:.3f}" for name, value in choice.scores.items())
-        events.note(say("method_chosen", method=choice.candidate.method, tried=tried))
-
-
 def examples_of(rows: LabelledRows, medium: Medium, start: Start) -> LabelledTokens:
     """Labelled rows as a model takes them."""
     inputs = medium.encode(rows, start)
@@ -272,11 +235,10 @@ def _held_out(fitted: Fitted, held: LabelledRows | None, medium: Medium, start: 
 
 
 def _measure(
-    learnt: _Learnt, rows: Rows, encoded: Callable[[LabelledRows], Sequences], events: Events
+    learnt: Learnt[Fitted], rows: Rows, encoded: Callable[[LabelledRows], Sequences], events: Events
 ) -> Measured:
     """The score on the test rows, or on those held out."""
-    found = rows.test or rows.held
-    assert found is not None, "there are always rows to measure on"
+    found = rows.measured
     inputs = encoded(found)
     answers = []
     for number, fitted in enumerate(learnt.fitted, 1):
@@ -317,7 +279,7 @@ def _write_lineage(
     start: str,
     data: dict[str, str],
     settings: FinetuneSettings,
-    learnt: _Learnt,
+    learnt: Learnt[Fitted] | Learnt[Writing],
     seconds: float,
 ) -> None:
     machine = settings.machine

@@ -18,7 +18,9 @@ import numpy as np
 from headstart.batch import Sequences
 from headstart.config import (
     IMAGE_FAMILY,
+    Family,
     FinetuneSettings,
+    LabelSettings,
     ModelSettings,
     PictureSettings,
     ReportSettings,
@@ -40,10 +42,12 @@ from headstart.events import Events
 from headstart.families import Loaded, Model, find, load_model, resolve, vit
 from headstart.nn import Patches
 from headstart.recipes.building import fresh_model
+from headstart.sections import ARRANGEMENTS
 from headstart.tasks import Kind, vocabulary_of
 from headstart.words import Phrase, say
 
 IMAGES_PER_STEP, IMAGE_EPOCHS = 64, 30  # of fine-tuning, unless given
+WRITING_FAMILY: Family = "t5"
 
 
 class Rows(Protocol):
@@ -140,10 +144,12 @@ def medium_of(
     model: ModelSettings,
     seed: int,
     events: Events,
+    written: bool = False,
 ) -> Medium:
     """What a labelled file or folder holds, and the model that is started from.
 
-    start: a run, a folder, "hf:NAME"; None or "scratch" for fresh weights by `seed`.
+    start: a run, a folder, "hf:NAME"; None or "scratch" for fresh weights by `seed`. written:
+    whether labels may be texts that are to be written.
     Raises InputError if the model reads the other.
     """
     loaded = None if start in (None, "scratch") else load_model(resolve(start or ""))
@@ -165,7 +171,7 @@ def medium_of(
             f"{data} holds text, but {name} reads images: leave it out, or give a folder or table "
             "of images"
         )
-    return TextMedium(start or "scratch", loaded, text, model, seed)
+    return TextMedium(start or "scratch", loaded, text, model, seed, written=written)
 
 
 AnySettings = TypeVar("AnySettings", FinetuneSettings, ReportSettings)
@@ -197,7 +203,7 @@ def what_it_reads(loaded: Loaded) -> Reads:
 
 @dataclass(frozen=True)
 class TextMedium:
-    """Tables of texts."""
+    """Tables of texts. written: whether labels may be texts that are to be written."""
 
     name: str
     loaded: Loaded | None
@@ -205,6 +211,7 @@ class TextMedium:
     model: ModelSettings
     seed: int
     reads: Reads = "text"
+    written: bool = False
 
     def read(self, path: str | Path, *, like: Rows | None = None) -> Rows:
         """See `load_labelled`; rows that cannot be read are set aside."""
@@ -221,12 +228,15 @@ class TextMedium:
             classes=classes,
             encoding=chosen.encoding,
             bad_rows="skip",
+            written=self.written,
         )
 
     def start(self, learn: Rows) -> Start:
         """The folder's model, or fresh weights with a tokenizer trained on the texts."""
         if self.loaded is not None:
             return text_start(self.loaded, self.name)
+        if learn.kind == "text":
+            return self._writing_start(learn)
         tokenizer = train_tokenizer(
             _texts(learn).texts,
             kind=self.settings.tokenizer,
@@ -240,6 +250,33 @@ class TextMedium:
             vocab_size=vocabulary.size,
             max_length=self.settings.max_length,
             seed=self.seed,
+        )
+        return Start(model, vocabulary, pretrained=False, tokenizer=tokenizer, name=self.name)
+
+    def _writing_start(self, learn: Rows) -> Start:
+        """Fresh weights that can write, and a tokenizer that can spell every text."""
+        chosen, shape = self.settings, writing_model(self.model)
+        assert isinstance(chosen, LabelSettings), "settings of a task whose labels may be texts"
+        given = chosen.model_fields_set
+        if "tokenizer" not in given:
+            chosen = chosen.model_copy(update={"tokenizer": "bpe"})
+        if "lowercase" not in given:
+            chosen = chosen.model_copy(update={"lowercase": False})
+        tokenizer = train_tokenizer(
+            [*_texts(learn).texts, *learn.labels],
+            kind=chosen.tokenizer,
+            vocab_size=chosen.vocab_size,
+            lowercase=chosen.lowercase,
+            style=find(shape.family).special_tokens,
+        )
+        vocabulary = vocabulary_of(tokenizer)
+        both = ARRANGEMENTS.get(shape.family) == ("encoder-decoder",)
+        model = fresh_model(
+            shape,
+            vocab_size=vocabulary.size,
+            max_length=(max if both else sum)((chosen.max_length, chosen.target_length)),
+            seed=self.seed,
+            causal=None if both else True,
         )
         return Start(model, vocabulary, pretrained=False, tokenizer=tokenizer, name=self.name)
 
@@ -266,8 +303,8 @@ class TextMedium:
 
     def digest(self, rows: Rows) -> str:
         """Of texts and labels."""
-        sha = hashlib.sha256(rows.labels.tobytes())
-        for text in _texts(rows).texts:
+        sha = hashlib.sha256(b"" if rows.kind == "text" else rows.labels.tobytes())
+        for text in (*_texts(rows).texts, *(rows.labels if rows.kind == "text" else ())):
             sha.update(text.encode("utf-8", "surrogatepass") + b"\0")
         return sha.hexdigest()
 
@@ -292,6 +329,11 @@ class ImageMedium:
         if loaded is not None and loaded.pixels is None:
             raise InputError(f"{data} holds images, but the model of {name} reads text")
         refuse_text(data, text.text)
+        if text.kind == "text":
+            raise InputError(
+                f"{data} holds images, but data.kind text is for texts that follow texts: leave it "
+                "out"
+            )
         self.settings, self.images, self.events = text, images, events
         side = 0 if loaded is not None else usual_side(data, image=images.column)
         shape = image_family(model, data)
@@ -396,6 +438,13 @@ def image_family(model: ModelSettings, data: Path) -> ModelSettings:
             f"write model.family: {IMAGE_FAMILY}"
         )
     return model.model_copy(update={"family": IMAGE_FAMILY})
+
+
+def writing_model(model: ModelSettings) -> ModelSettings:
+    """The settings with a family that writes where none was given."""
+    if "family" in model.model_fields_set:
+        return model
+    return model.model_copy(update={"family": WRITING_FAMILY})
 
 
 def refuse_text(data: Path, text: str | None) -> None:

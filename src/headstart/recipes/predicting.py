@@ -13,13 +13,14 @@ from headstart.events import Events, Silent
 from headstart.recipes.evaluating import opened
 from headstart.recipes.media import refuse_text
 from headstart.recipes.results import Prediction, Predictions
+from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
 
 LONGEST_PATH = 4096  # characters; a longer input is a text
 
 
 def predict(
-    model: str | Predictor | None,
+    model: str | Predictor | Author | None,
     inputs: Sequence[str],
     *,
     text: str | None = None,
@@ -37,14 +38,16 @@ def predict(
         listener.progress("predict", done, total)
 
     predictor = opened(model)
+    if isinstance(predictor, Author):
+        named = _all_texts(inputs, text, listener)
+        written = predictor.write(named, progress=progress)
+        return Predictions([Prediction(t, w) for t, w in zip(named, written, strict=True)])
     if predictor.reads_images:
         found = _images(predictor, inputs, text, listener)
-        named: Sequence[str] = found.origins
+        named = list(found.origins)
         scores = predictor.scores_of(found.pixels, progress=progress)
     else:
-        named = [each for item in inputs for each in _texts(item, text, listener)]
-        if not named:
-            raise InputError("there is no text to answer for: give texts, or files that hold some")
+        named = _all_texts(inputs, text, listener)
         scores = predictor.scores(named, progress=progress)
     answers = predictor.name(scores)
     return Predictions(
@@ -66,6 +69,14 @@ def _images(
     )
     for problem in found.problems:
         events.note(str(problem))
+    return found
+
+
+def _all_texts(inputs: Sequence[str], column: str | None, events: Events) -> list[str]:
+    """The texts, and those in the files. Raises InputError if there is none."""
+    found = [each for item in inputs for each in _texts(item, column, events)]
+    if not found:
+        raise InputError("there is no text to answer for: give texts, or files that hold some")
     return found
 
 

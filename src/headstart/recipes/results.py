@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 Fact = tuple[str, str]
+Spreads = Mapping[str, tuple[float, float, float]]  # a value and the ends of its interval
 
 
 @runtime_checkable
@@ -161,7 +162,11 @@ class PretrainResult:
 
 @dataclass(frozen=True)
 class Measured:
-    """One score with its 95 % interval. metric: its name; rows: examples it was measured on."""
+    """One score with its 95 % interval. metric: its name; rows: examples it was measured on.
+
+    spreads: where texts were written, (value, low, high) of every score by its name, of the "model"
+    and of the controls beside it.
+    """
 
     metric: str
     score: float
@@ -170,6 +175,7 @@ class Measured:
     rows: int
     per_class: Mapping[str, float] = field(default_factory=dict)
     others: Mapping[str, float] = field(default_factory=dict)
+    spreads: Mapping[str, Spreads] = field(default_factory=dict)
 
     def facts(self) -> Sequence[Fact]:
         """The score, its interval, and each class."""
@@ -178,8 +184,13 @@ class Measured:
             ("interval", f"{self.low:.4f} - {self.high:.4f}"),
             ("rows", f"{self.rows:,}"),
         ]
-        lines += [(name, f"{value:.4f}") for name, value in self.others.items()]
-        return [*lines, *((f"  {name}", f"{v:.4f}") for name, v in self.per_class.items())]
+        spread = self.spreads.get("model", {})
+        for name, value in self.others.items():
+            ends = f" ({spread[name][1]:.4f} - {spread[name][2]:.4f})" if name in spread else ""
+            lines.append((name, f"{value:.4f}{ends}"))
+        lines += [(f"  {name}", f"{v:.4f}") for name, v in self.per_class.items()]
+        controls = [(name, some) for name, some in self.spreads.items() if name != "model"]
+        return [*lines, *((name, _in_one_line(some, self.metric)) for name, some in controls)]
 
     def record(self) -> Mapping[str, Json]:
         """Everything, for machines."""
@@ -229,8 +240,8 @@ class FinetuneResult:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer. text: the text, or where the image is. share: the model's probability of the
-    label; nothing for numbers.
+    """One answer. text: the text, or where the image is. label: the class, the number, or what was
+    written. share: the model's probability of a class.
     """
 
     text: str
@@ -325,6 +336,13 @@ class Comparison:
     def next_commands(self) -> Sequence[str]:
         """Nothing to suggest."""
         return []
+
+
+def _in_one_line(scores: Spreads, metric: str) -> str:
+    """A control's scores, the one that leads first and with its interval."""
+    value, low, high = scores[metric]
+    others = "".join(f", {name} {one[0]:.4f}" for name, one in scores.items() if name != metric)
+    return f"{metric} {value:.4f} ({low:.4f} - {high:.4f}){others}"
 
 
 def _record(result: object) -> Mapping[str, Json]:

@@ -16,10 +16,11 @@ from typing import Protocol
 import numpy as np
 
 from headstart.batch import Sequences
+from headstart.data.labels import Kind
 from headstart.errors import HeadstartError, Interrupted
 from headstart.evaluate.baselines import Features, Floats, fit_linear, fit_majority
 from headstart.evaluate.features import FeatureCache
-from headstart.evaluate.metrics import Kind, Metric, score
+from headstart.evaluate.metrics import Metric, score
 from headstart.evaluate.neighbours import by_neighbours
 from headstart.evaluate.self_training import self_train
 from headstart.evaluate.transfer import Choice, Start, candidates, choose, transfer

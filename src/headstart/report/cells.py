@@ -16,13 +16,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from headstart.data.labels import Kind
 from headstart.errors import InputError
 from headstart.evaluate.statistics import Floats
 
 Setting = str | float | int | bool
 Status = Literal["done", "skipped", "failed"]
 ArmKind = Literal["control", "scratch", "own", "public"]
-LabelKind = Literal["classes", "multilabel", "number"]
 
 BALANCED_ROUNDS = 2  # every class gets this many rows before the rest is shared out by frequency
 _DRAW_STREAM = 0x647261  # keeps these draws apart from other uses of the same seed
@@ -151,7 +151,7 @@ class ScoreTable:
 
 
 def draw(
-    labels: npt.NDArray[np.generic], n: int, *, seed: int, kind: LabelKind
+    labels: npt.NDArray[np.generic], n: int, *, seed: int, kind: Kind
 ) -> npt.NDArray[np.int64]:
     """Row numbers of n labelled rows, sorted; nested in n, and a pure function of (labels, seed).
 

@@ -12,8 +12,9 @@ from headstart.tasks.examples import (
     vocabulary_of,
 )
 from headstart.tasks.task import Frame, Task
+from headstart.tasks.write import Room, TextPairs, Write
 
-TASKS = ("classes", "multilabel", "number")
+TASKS = ("classes", "multilabel", "number", "text")
 
 __all__ = [
     "TASKS",
@@ -22,7 +23,10 @@ __all__ = [
     "Frame",
     "Kind",
     "LabelledTokens",
+    "Room",
     "Task",
+    "TextPairs",
+    "Write",
     "average",
     "balanced_weights",
     "mean_style",

@@ -1,0 +1,73 @@
+"""An author: a model that has learnt to write texts, loaded once, writing any number of times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from headstart.data.text import encode, load_tokenizer
+from headstart.errors import InputError
+from headstart.evaluate.features import Precision
+from headstart.evaluate.writing import Writing, open_writing
+from headstart.families import resolve
+from headstart.families.written import has_learnt_to_write
+from headstart.generate import Decoding
+from headstart.tasks import TextPairs
+
+
+class Author:
+    """Texts by one model."""
+
+    def __init__(self, writing: Writing, tokenizer: Tokenizer):
+        self.writing, self.tokenizer = writing, tokenizer
+
+    @classmethod
+    def open(cls, start: str | Path, *, precision: Precision = "fp32") -> Author | None:
+        """Load a run folder, a Hugging Face folder, or "hf:NAME"; None if it has not learnt to
+        write.
+
+        precision: fp32 writes what stock libraries write; "auto" is faster where bf16 is.
+        Raises CheckpointError if it is damaged.
+        """
+        folder = resolve(start)
+        if not has_learnt_to_write(folder):
+            return None
+        tokenizer = load_tokenizer(folder)
+        return cls(open_writing(folder, tokenizer, precision=precision), tokenizer)
+
+    def write(
+        self,
+        sources: Sequence[str],
+        how: Decoding | None = None,
+        *,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[str]:
+        """A text after each source, in their order; the likeliest token at every place by default.
+
+        Raises InputError if a source is no text, or no valid Unicode.
+        """
+        for number, text in enumerate(sources, 1):
+            if not isinstance(text, str):
+                raise InputError(f"input {number} is no text but {type(text).__name__}: {text!r}")
+        if not sources:
+            return []
+        found = self.writing.write(encode(self.tokenizer, sources), how, progress=progress)
+        return spelled(self.tokenizer, found)
+
+    def pairs(self, sources: Sequence[str], targets: Sequence[str]) -> TextPairs:
+        """Texts as tokens."""
+        return TextPairs(encode(self.tokenizer, sources), encode(self.tokenizer, targets))
+
+    def losses(
+        self, sources: Sequence[str], targets: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Writing.losses`."""
+        return self.writing.losses(self.pairs(sources, targets))
+
+
+def spelled(tokenizer: Tokenizer, texts: Sequence[Sequence[int]]) -> list[str]:
+    """Tokens as texts, without special tokens and without blanks around them."""
+    return [text.strip() for text in tokenizer.decode_batch(texts, skip_special_tokens=True)]

@@ -1,0 +1,226 @@
+"""finetune, evaluate and predict with texts to be written; what they refuse, and what they say."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+
+import headstart as hs
+from flows.test_finetune_goes_on import Listener, history, weights
+from headstart.data.dataset import load_labelled
+from headstart.data.text import train_tokenizer
+from headstart.errors import InputError, Interrupted
+from headstart.evaluate.writing import learn_to_write
+from headstart.families import find, save_model
+from small_writing import HABITS, SOURCES, TARGETS, spelling, text_pairs, writing_start
+from small_writing import SETTINGS as SMALL
+
+SETTINGS = {
+    "data.max_length": 32,
+    "data.target_length": 16,
+    "machine.threads": 1,
+    "machine.precision": "fp32",
+    "transfer.min_steps": 20,
+    "transfer.epochs": 1,
+    "transfer.lr": 5e-3,
+}
+
+
+def table(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("body", "summary"), *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("writing")
+    table(place / "pairs.csv", zip(SOURCES, TARGETS, strict=True))
+    start = writing_start("gpt")
+    save_model(start.model, {}, place / "gpt", tokenizer=start.tokenizer)
+    tokenizer = train_tokenizer(SOURCES, vocab_size=200)
+    small = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "max_positions": 32}
+    bert = find("bert").build(vocab_size=tokenizer.get_vocab_size(), **small)
+    save_model(bert, {}, place / "bert", tokenizer=tokenizer)
+    return place
+
+
+def finetune(folder, out, events=None, data="pairs.csv", **settings):
+    return hs.finetune(
+        folder / data,
+        start=folder / settings.pop("start", "gpt"),
+        method=settings.pop("method", "full"),
+        kind=settings.pop("kind", None),
+        seeds=2,
+        out=folder / out,
+        settings={**SETTINGS, **settings},
+        events=events,
+    )
+
+
+@pytest.fixture(scope="module")
+def straight(folder):
+    listener = Listener()
+    return finetune(folder, "straight", listener), listener
+
+
+def test_texts_are_inferred_learnt_measured_beside_controls_and_written(folder, straight):
+    model, listener = straight
+    assert listener.notes[0] == (
+        "pairs.csv: text 'body', label 'summary', text to be written (--task classes: take them "
+        "for classes), 16 rows"
+    )
+    found = model.result.measured
+    assert (found.metric, found.rows) == ("ROUGE-L", 3)
+    assert set(found.spreads) == {"model", "first_sentence", "first_words", "most_frequent"}
+    names = {"ROUGE-1", "ROUGE-2", "ROUGE-L", "exact_match", "BLEU", "chrF"}
+    assert set(found.spreads["first_words"]) == names
+    assert set(found.spreads["model"]) == {*names, "token_loss"}
+    assert found.low <= found.score <= found.high
+    again = model.evaluate(folder / "pairs.csv")
+    assert again.rows == 16
+    assert again.others["token_loss"] == pytest.approx(found.others["token_loss"], rel=0.3)
+    # "Thanks!" is no first sentence, and of "The card was lost" no word is in "Re: Card (lost)"
+    # but two of three: F = 2 * (2/4) * (2/3) / (2/4 + 2/3)
+    assert again.spreads["first_sentence"]["ROUGE-1"][0] == pytest.approx(4 / 7)
+    assert again.spreads["most_frequent"]["exact_match"][0] == 1 / 16
+    answers = model.predict(["Now The card was lost. Thanks!", "The bank was sold. Thanks!"])
+    assert [answer.share for answer in answers] == [None, None]
+    assert [answer.text for answer in answers][1] == "The bank was sold. Thanks!"
+    assert model.predictor.write(["The bank was sold. Thanks!"]) == [answers[1].label]
+
+
+def test_a_run_that_is_stopped_goes_on_to_the_same_bits(folder, straight):
+    with pytest.raises(Interrupted):
+        finetune(folder, "stopped", Listener(stop_at=1.45))
+    listener = Listener()
+    finetune(folder, "stopped", listener)
+    assert f"going on with the run in {folder / 'stopped'}" in listener.notes
+    assert listener.done[0] > 1.4  # the first seed is not trained again
+    assert weights(folder / "stopped") == weights(folder / "straight")
+    assert history(folder / "stopped") == history(folder / "straight")
+
+
+def test_a_holdout_stops_early_by_its_loss():
+    start = writing_start("gpt")
+    tokenizer = start.tokenizer
+    sources = [f"{n} {s}" for n in range(3) for s in SOURCES]
+    pairs = text_pairs(tokenizer, sources=sources, targets=TARGETS * 3)
+
+    def records(**changes):
+        found = []
+        settings = replace(SMALL, holdout=0.25, **changes)
+        learn_to_write(
+            start, pairs, "full", settings=settings, habits=HABITS, seed=0, watch=found.append
+        )
+        return found
+
+    still = {"min_steps": 100, "max_steps": 100, "lr": 1e-12}
+    for patience in (1, 3):  # ten checks over the run, none better than the first
+        assert len(records(**still, patience=patience)) == 10 * patience
+    learning = records(min_steps=30, max_steps=30, lr=5e-3, patience=1)
+    losses = [one.scores["held-out loss"] for one in learning if one.scores]
+    assert len(learning) == 30  # each check is better than the one before
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_what_is_cut_and_what_cannot_be_spelled_is_said(folder):
+    listener = Listener()
+    rows = [(f"{s} {'more words ' * 20}", t * 3) for s, t in zip(SOURCES, TARGETS, strict=True)]
+    table(folder / "long.csv", rows)
+    finetune(folder, "long", listener, data="long.csv", kind="text")
+    assert (
+        "13 of 13 texts to be written are longer than 15 tokens and are learnt up to there, "
+        "without an end (the longest has 18: long.csv, line 2); data.target_length says how "
+        "far"
+    ) in listener.notes
+    assert any(
+        note.startswith("13 of 13 texts are longer than 31 tokens and are read up to there (the ")
+        for note in listener.notes
+    )
+    lower = train_tokenizer([*SOURCES, *TARGETS], vocab_size=300, style="gpt")
+    model = find("gpt").build(
+        num_layers=1, hidden_size=16, num_heads=2, vocab_size=300, max_positions=64
+    )
+    save_model(model, {}, folder / "lower", tokenizer=lower)
+    finetune(folder, "respelled", listener, start="lower")
+    assert (
+        "100 % of the texts to be written cannot be spelled by this tokenizer ('Re: Card (lost)' "
+        "becomes 're : card ( lost )'): pretrain with data.tokenizer=bpe and data.lowercase=false"
+    ) in listener.notes
+
+
+def refused(folder, **given) -> str:
+    with pytest.raises(InputError) as caught:
+        finetune(folder, "refused", **given)
+    return str(caught.value)
+
+
+CANNOT = (
+    "texts can be written by a decoder or an encoder-decoder (gpt, llama, t5, marian, reformer), "
+    "but {} is of family bert (encoder): start from one of those, or, if the labels are classes, "
+    "say so with --task classes"
+)
+
+
+def test_a_model_that_cannot_write_is_refused_before_data_is_read(folder):
+    told = refused(folder, start="bert", kind="text", data="nothing.csv")
+    assert told == CANNOT.format(f"the model of {folder / 'bert'}")
+    inferred = refused(folder, start="bert")
+    assert inferred == CANNOT.format(f"the model of {folder / 'bert'}")
+    with pytest.raises(InputError) as caught:
+        hs.finetune(
+            folder / "nothing.csv", kind="text", out=folder / "x", settings={"model.family": "bert"}
+        )
+    assert str(caught.value) == CANNOT.format("model.family")
+
+
+def test_a_probe_and_settings_that_say_nothing_of_writing_are_refused(folder):
+    assert refused(folder, method="probe", kind="text", data="nothing.csv") == (
+        "transfer.method probe is a linear map of a frozen text, which gives scores and cannot "
+        "write: choose lora, partial or full"
+    )
+    assert refused(folder, kind="text", **{"transfer.balanced": True}) == (
+        "transfer.balanced True says nothing about texts that are to be written: leave it out"
+    )
+
+
+def test_a_text_longer_than_the_model_and_a_missing_column_are_refused(folder):
+    assert refused(folder, **{"data.target_length": 96}) == (
+        "data.target_length 96 leaves no room for a source in the 96 positions of this model: set "
+        "it to at most 48"
+    )
+    source = folder / "pairs.csv"
+    assert refused(folder, **{"data.label": "sumary"}) == (
+        f"E-DATA-021 {source}:2 column \"sumary\": no field 'sumary' (found: body, summary). "
+        "Did you mean 'summary'? Set label=summary."
+    )
+
+
+def test_an_empty_text_is_set_aside_and_other_verbs_refuse_texts(folder):
+    path = table(folder / "empty.csv", [*zip(SOURCES, TARGETS, strict=True), ("x y", "  ")])
+    found = load_labelled(path, written=True)
+    assert (found.kind, len(found), found.quarantined) == ("text", 16, 1)
+    assert str(found.problems[0]) == (
+        f'Q-DATA-023 {path}:18 column "summary": the label is empty. Fill it in, or remove the row.'
+    )
+    assert found.labels.tolist() == TARGETS
+    with pytest.raises(InputError) as caught:
+        load_labelled(path)
+    assert str(caught.value) == (
+        f"{path}: the labels in column 'summary' are texts to be written, which only headstart "
+        "finetune learns. If they are classes, say so with --task classes or data.kind: classes"
+    )
+    assert load_labelled(path, kind="classes").kind == "classes"
+
+
+def test_a_folder_that_writes_gives_no_scores(folder, straight):
+    from headstart.evaluate.fitted import load_fitted
+
+    place = folder / "straight" / "model"
+    with pytest.raises(InputError) as caught:
+        load_fitted(place, spelling("gpt"))
+    assert str(caught.value) == (
+        f"{place} has learnt to write texts: headstart evaluate and headstart predict use it, but "
+        "it gives no scores of classes"
+    )
