@@ -30,7 +30,7 @@ from headstart.objectives.contrastive import Contrast
 from headstart.objectives.image_objective import ImagePart, ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.objectives.visual_tokens import VisualTokens
-from headstart.recipes.building import refuse_objective, train_settings
+from headstart.recipes.building import train_settings
 from headstart.recipes.code_book import code_book
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
@@ -70,7 +70,6 @@ def pretrain_images(
         raise InputError(f"{data[0]} holds images, but the model of {settings.start} reads text")
     side = usual_side(data, image=settings.images.column)
     model, frame = image_model(settings, start, side=side)
-    refuse_objective(settings, model)
     images = _read(data, settings, folder.path / "images", frame, events)
     prepared = _Prepared(images, model, frame)
     source, held_out = image_batches(settings, images.pixels, frame)
@@ -101,7 +100,7 @@ def pretrain_images(
     _announce(settings, prepared, folder, events)
     tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / frame.tokens:,.0f} images/s")
     unseen = measure_held_out(objective, trainer.learner, held_out)
-    _save(trainer, prepared, folder, settings)
+    _save(trainer, prepared, folder, settings, digest=digest)
     seconds = time.perf_counter() - begin
     return PretrainResult(
         folder.path, trainer.outcome.step, tokens, seconds, loss, unseen, reads="images"
@@ -271,12 +270,16 @@ def _announce(
 
 
 def _save(
-    trainer: Trainer, prepared: _Prepared, folder: RunFolder, settings: PretrainSettings
+    trainer: Trainer,
+    prepared: _Prepared,
+    folder: RunFolder,
+    settings: PretrainSettings,
+    *,
+    digest: str,
 ) -> None:
-    """The model folder and the lineage."""
-    model, store = trainer.learner.model, prepared.images.store
+    """The model folder and the lineage. digest: of the images, and of the code book if any."""
+    model = trainer.learner.model
     assert isinstance(model, Model)
-    assert store is not None, "images of a run lie in its folder"
     save_model(
         model,
         {},
@@ -287,7 +290,7 @@ def _save(
     lineage = make_lineage(
         trainer.outcome,
         trainer.precision,
-        data={"corpus": store.digest},
+        data={"corpus": digest},
         parent="" if settings.start == "scratch" else settings.start,
         seeds={"all": settings.seed},
     )
