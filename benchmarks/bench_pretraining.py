@@ -209,6 +209,8 @@ def peer_model(family: str, size: str, *, dropout: float) -> torch.nn.Module:
             resid_pdrop=dropout,
             embd_pdrop=dropout,
             attn_pdrop=dropout,
+            bos_token_id=None,
+            eos_token_id=None,
             use_cache=False,
             attn_implementation="sdpa",
         )

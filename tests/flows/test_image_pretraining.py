@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 import transformers
 
 from headstart import recipes
@@ -138,6 +139,24 @@ def test_too_few_patches_for_the_codes_are_said(photos, tmp_path):
         "images.codes is 4096, but only 352 different patches were found in the images: write "
         "images.codes: 44, or give more images"
     )
+
+
+def test_contrast_goes_on_where_masked_pretraining_ended(photos, tmp_path):
+    masked, _ = run(photos, tmp_path / "masked")
+    still = {"optimizer.lr": 1e-12, "optimizer.muon_lr": 1e-12, "objective.name": "contrast"}
+    views, _ = run(photos, tmp_path / "views", start=str(masked.folder), **still)
+    fresh, _ = run(photos, tmp_path / "fresh", seed=1, **still)
+    one, two, other = (load_model(r.model).model.state_dict() for r in (masked, views, fresh))
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+    assert not all(torch.allclose(one[name], other[name], atol=1e-3) for name in one)
+
+
+def test_joint_objectives_log_their_parts(photos, tmp_path):
+    result, _ = run(photos, tmp_path / "run", **{"objective.name": "beit+contrast"})
+    lines = (result.folder / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line) for line in lines if '"loss"' in line]
+    assert len(steps) == 6
+    assert all({"beit", "contrast"} <= set(step["parts"]) for step in steps)
 
 
 REFUSED = [

@@ -153,7 +153,7 @@ def pretrain_images(
     _announce(settings, prepared, folder, events)
     tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / frame.tokens:,.0f} images/s")
     unseen = measure_held_out(objective, trainer.learner, held_out)
-    _save(trainer, prepared, folder, settings)
+    _save(trainer, prepared, folder, settings, digest=digest)
     seconds = time.perf_counter() - begin
     return PretrainResult(
         folder.path, trainer.outcome.step, tokens, seconds, loss, unseen, reads="images"
@@ -348,12 +348,16 @@ def _announce(
 
 
 def _save(
-    trainer: Trainer, prepared: _Prepared, folder: RunFolder, settings: PretrainSettings
+    trainer: Trainer,
+    prepared: _Prepared,
+    folder: RunFolder,
+    settings: PretrainSettings,
+    *,
+    digest: str,
 ) -> None:
-    """The model folder and the lineage."""
-    model, store = trainer.learner.model, prepared.images.store
+    """The model folder and the lineage. digest: of the images, and of the code book if any."""
+    model = trainer.learner.model
     assert isinstance(model, Model)
-    assert store is not None, "images of a run lie in its folder"
     save_model(
         model,
         {},
@@ -366,7 +370,7 @@ def _save(
     lineage = make_lineage(
         trainer.outcome,
         trainer.precision,
-        data={"corpus": store.digest, **left_out},
+        data={"corpus": digest, **left_out},
         parent="" if settings.start == "scratch" else settings.start,
         seeds={"all": settings.seed},
     )
