@@ -278,8 +278,9 @@ class _RowProducts(torch.autograd.Function):
         above = grads[0].contiguous().view(-1, heads, dim)
         back = above.new_empty(ctx.shape)
         near: list[Tensor] = []
+        saved = ctx.saved_tensors  # asked for once: where activations are made anew, twice fails
         for number, mask in enumerate(ctx.masks):
-            split, weights = ctx.saved_tensors[2 * number : 2 * number + 2]
+            split, weights = saved[2 * number : 2 * number + 2]
             span, rows = _span(mask), (mask.count, mask.width)
             if mask.width == 1:
                 back[span, :2] = 0
