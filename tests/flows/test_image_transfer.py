@@ -14,7 +14,10 @@ from pyarrow import parquet
 import headstart as hs
 from headstart import recipes
 from headstart.config import PretrainSettings, ReportSettings
+from headstart.data.patches import PixelScale
 from headstart.errors import InputError, Interrupted
+from headstart.families import save_model, vit
+from headstart.nn import Patches
 from headstart.settings_file import make_settings
 from pictures import encoded
 from real_data import data_dir
@@ -227,8 +230,8 @@ def test_a_report_of_images_has_every_arm_its_leaks_and_speaks_of_images(place, 
         "60 unlabelled images",
         "未标注图像 60 张",
         "45 test images, opened once",
-        "Pixels, nearest neighbours",
-        "像素，最近邻",
+        "Pixels + neighbours",
+        "像素 + 最近邻",
         "labelled images (log scale)",
     ):
         assert words in page, words
@@ -238,6 +241,23 @@ def test_a_report_of_images_has_every_arm_its_leaks_and_speaks_of_images(place, 
     again, notes = report(place, tmp_path / "run")
     assert "pretraining" not in " ".join(notes.plans)
     assert [c.key for c in again.report.cells] == [c.key for c in made.report.cells]
+
+
+def test_a_run_is_judged_beside_a_public_model_of_another_size(place, pretrained, tmp_path):
+    public = vit.build(
+        num_layers=1,
+        hidden_size=16,
+        num_heads=1,
+        patches=Patches(image_size=24, patch_size=8),
+    )
+    save_model(public, {}, tmp_path / "public", pixels=PixelScale())
+    arms = ["majority", "own-probe", "public-probe"]
+    given = {"start": str(pretrained[0].folder), "public": str(tmp_path / "public"), "arms": arms}
+    made, _ = report(place, tmp_path / "run", corpus=[], labels=["30"], **given)
+    scores = {cell.arm: cell.score for cell in made.report.cells}
+    assert set(scores) == set(arms)
+    assert scores["public-probe"] > scores["majority"]
+    assert made.report.facts.pretrain_seconds == 0
 
 
 def test_check_finds_what_is_wrong_with_images_and_test_images_among_them(place, tmp_path):

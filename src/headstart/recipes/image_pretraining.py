@@ -34,7 +34,13 @@ from headstart.families import Model, load_model, resolve, save_model
 from headstart.families.style import PatchDecoder
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.recipes.building import train_settings
-from headstart.recipes.media import image_family, image_model, pixel_sequences, refuse_text
+from headstart.recipes.media import (
+    image_family,
+    image_model,
+    objective_for_images,
+    pixel_sequences,
+    refuse_text,
+)
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
@@ -47,7 +53,6 @@ HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
 SHOWN_PROBLEMS = 5
 
-IMAGE_OBJECTIVES = ("mae", "simmim")
 ImageObjective = MaskedAutoencoder | SimpleMaskedImage
 
 
@@ -308,12 +313,6 @@ def _save(
 
 def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
     """The settings with a family and an objective for images where none were given."""
-    model, objective = image_family(settings.model, data[0]), settings.objective
-    if objective.name not in IMAGE_OBJECTIVES:
-        if "name" in objective.model_fields_set:
-            raise InputError(
-                f"{data[0]} holds images, but objective.name {objective.name} predicts text: leave "
-                f"it out, or write objective.name: {' or '.join(IMAGE_OBJECTIVES)}"
-            )
-        objective = objective.model_copy(update={"name": IMAGE_OBJECTIVES[0]})
+    model = image_family(settings.model, data[0])
+    objective = objective_for_images(settings.objective, data[0])
     return settings.model_copy(update={"model": model, "objective": objective})

@@ -20,6 +20,8 @@ from headstart.config import (
     IMAGE_FAMILY,
     FinetuneSettings,
     ModelSettings,
+    ObjectiveName,
+    ObjectiveSettings,
     PictureSettings,
     ReportSettings,
     TextSettings,
@@ -42,6 +44,7 @@ from headstart.recipes.building import fresh_model
 from headstart.tasks import Kind, vocabulary_of
 from headstart.words import Phrase, say
 
+IMAGE_OBJECTIVES: tuple[ObjectiveName, ...] = ("mae", "simmim")
 IMAGES_PER_STEP, IMAGE_EPOCHS = 64, 30  # of fine-tuning, unless given
 
 
@@ -183,6 +186,9 @@ def suited(settings: AnySettings, medium: Medium) -> AnySettings:
         "model": settings.model.model_copy(update={"family": IMAGE_FAMILY}),
         "images": settings.images.model_copy(update={"size": size, "patch": patch}),
     }
+    if isinstance(settings, ReportSettings):
+        objective = objective_for_images(settings.objective, medium.data)
+        return settings.model_copy(update={**update, "objective": objective})
     return settings.model_copy(update=update)
 
 
@@ -288,7 +294,7 @@ class ImageMedium:
         if loaded is not None and loaded.pixels is None:
             raise InputError(f"{data} holds images, but the model of {name} reads text")
         refuse_text(data, text.text)
-        self.settings, self.images, self.events = text, images, events
+        self.data, self.settings, self.images, self.events = data, text, images, events
         side = 0 if loaded is not None else usual_side(data, image=images.column)
         shape = image_family(model, data)
         net, self.frame = image_model(shape, images, loaded, side=side, seed=seed)
@@ -390,6 +396,18 @@ def image_family(model: ModelSettings, data: Path) -> ModelSettings:
             f"write model.family: {IMAGE_FAMILY}"
         )
     return model.model_copy(update={"family": IMAGE_FAMILY})
+
+
+def objective_for_images(objective: ObjectiveSettings, data: Path) -> ObjectiveSettings:
+    """The settings with an objective for images where none was given."""
+    if objective.name in IMAGE_OBJECTIVES:
+        return objective
+    if "name" in objective.model_fields_set:
+        raise InputError(
+            f"{data} holds images, but objective.name {objective.name} predicts text: leave it "
+            f"out, or write objective.name: {' or '.join(IMAGE_OBJECTIVES)}"
+        )
+    return objective.model_copy(update={"name": IMAGE_OBJECTIVES[0]})
 
 
 def refuse_text(data: Path, text: str | None) -> None:
