@@ -199,12 +199,23 @@ def choose(
     }
     best = max(scores, key=lambda one: scores[one])
     if not start.pretrained:
-        more = replace(best.settings, epochs=best.settings.epochs * FRESH_PASSES)
-        longer = replace(best, settings=more)
+        longer = replace(best, settings=more_passes(start, best.settings))
         scores[longer] = _held_out_score(start, examples, longer, splits, seed=seed, cache=cache)
         best = max(scores, key=lambda one: scores[one])
     named = {one.name: value for one, value in scores.items()}
     return Choice(best, named, time.perf_counter() - began)
+
+
+def more_passes(start: Start, settings: TransferSettings) -> TransferSettings:
+    """What fresh weights are tried with besides: three times the passes.
+
+    Of images also three times the least steps, which are what few labels get: each pass sees them
+    anew, so there is more to learn.
+    """
+    least = settings.min_steps
+    if start.model.config.patches is not None:
+        least *= FRESH_PASSES
+    return replace(settings, epochs=settings.epochs * FRESH_PASSES, min_steps=least)
 
 
 def _held_out_score(
