@@ -18,6 +18,7 @@ STATIONS = (
     "clip",
     "finetune",
     "generate",
+    "images",
     "data",
     "python-api",
     "settings",

@@ -15,12 +15,14 @@ from headstart.evaluate.transfer import (
     choose,
     depths,
     feature_cache,
+    more_passes,
     transfer,
 )
 from headstart.families import vit
 from headstart.nn import Patches
 from headstart.tasks import LabelledTokens
 from images import FRAME, PATCH, SIDE, image_sequences
+from small_tasks import small_start
 
 FAST = TransferSettings(precision="fp32", device="cpu", threads=1, min_steps=5, epochs=1)
 
@@ -104,6 +106,18 @@ def test_step_zero_of_fine_tuning_answers_as_the_probe_does(head):
     np.testing.assert_allclose(
         tuned.predict(data.inputs), probe.predict(data.inputs), rtol=1e-3, atol=1e-3
     )
+
+
+def test_fresh_weights_on_few_images_are_also_tried_with_more_steps():
+    fresh, text = replace(start(), pretrained=False), small_start()
+    settings = replace(FAST, min_steps=4, max_steps=30, epochs=2)
+    assert (more_passes(fresh, settings).epochs, more_passes(fresh, settings).min_steps) == (6, 12)
+    assert (more_passes(text, settings).epochs, more_passes(text, settings).min_steps) == (6, 4)
+    data = stripes(16)
+    tried = choose(fresh, data, candidates(fresh, data, "full", settings), seed=0)
+    assert len(tried.scores) == 3
+    longest = [name for name in tried.scores if "6 epochs" in name]
+    assert len(longest) == 1
 
 
 def test_an_image_that_was_read_before_is_not_read_again():

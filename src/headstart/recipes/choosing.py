@@ -22,7 +22,7 @@ from headstart.events import Events, Silent
 from headstart.families import load_model, resolve
 from headstart.recipes import image_pretraining, pair_pretraining, pretraining
 from headstart.recipes.image_planning import plan_images
-from headstart.recipes.image_pretraining import choose, for_images
+from headstart.recipes.image_pretraining import for_images
 from headstart.recipes.media import what_it_reads
 from headstart.recipes.planning import Plan, plan_texts
 from headstart.recipes.results import PretrainResult
@@ -46,7 +46,9 @@ def pretrain(
         return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
     if for_pairs(settings, data):
         events.note(say("data_are_pairs"))
-        chosen = choose(settings, PAIR_FAMILY, OWN_OBJECTIVES[PAIR_FAMILY])
+        model = settings.model.model_copy(update={"family": PAIR_FAMILY})
+        objective = settings.objective.model_copy(update={"name": OWN_OBJECTIVES[PAIR_FAMILY]})
+        chosen = settings.model_copy(update={"model": model, "objective": objective})
         return pair_pretraining.pretrain_pairs(data, settings=chosen, events=events)
     events.note(say("data_are_images"))
     chosen = for_images(settings, data)

@@ -14,14 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.config import (
-    IMAGE_FAMILY,
-    OWN_OBJECTIVES,
-    Family,
-    ObjectiveName,
-    PictureSettings,
-    PretrainSettings,
-)
+from headstart.config import PictureSettings, PretrainSettings
 from headstart.data.augment import Augmentation
 from headstart.data.code_book import CodeBook
 from headstart.data.image_batches import ImageRows, Views
@@ -46,10 +39,15 @@ from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedIma
 from headstart.objectives.visual_tokens import VisualTokens
 from headstart.recipes.building import refuse_objective, train_settings
 from headstart.recipes.code_book import code_book
-from headstart.recipes.media import image_family, image_model, pixel_sequences, refuse_text
+from headstart.recipes.media import (
+    image_family,
+    image_model,
+    objective_for_images,
+    pixel_sequences,
+    refuse_text,
+)
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
-from headstart.sections import objectives_for
 from headstart.settings_file import to_yaml
 from headstart.tasks import LabelledTokens
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
@@ -379,25 +377,6 @@ def _save(
 
 def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
     """The settings with a family and an objective for images where none were given."""
-    image_family(settings.model, data[0])
-    name, able = settings.objective.name, objectives_for("image encoder")
-    if name not in able:
-        if "name" in settings.objective.model_fields_set:
-            raise InputError(
-                f"{data[0]} holds images, but objective.name {name} predicts text: leave "
-                f"it out, or write objective.name: {' or '.join(able)}"
-            )
-        name = OWN_OBJECTIVES[IMAGE_FAMILY]
-    return choose(settings, IMAGE_FAMILY, name)
-
-
-def choose(
-    settings: PretrainSettings, family: Family, objective: ObjectiveName
-) -> PretrainSettings:
-    """The settings with this family and objective."""
-    return settings.model_copy(
-        update={
-            "model": settings.model.model_copy(update={"family": family}),
-            "objective": settings.objective.model_copy(update={"name": objective}),
-        }
-    )
+    model = image_family(settings.model, data[0])
+    objective = objective_for_images(settings.objective, data[0])
+    return settings.model_copy(update={"model": model, "objective": objective})

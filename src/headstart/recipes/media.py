@@ -18,10 +18,12 @@ import numpy as np
 from headstart.batch import Sequences
 from headstart.config import (
     IMAGE_FAMILY,
+    OWN_OBJECTIVES,
     Family,
     FinetuneSettings,
     LabelSettings,
     ModelSettings,
+    ObjectiveSettings,
     PictureSettings,
     ReportSettings,
     TextSettings,
@@ -42,7 +44,7 @@ from headstart.events import Events
 from headstart.families import Loaded, Model, find, load_model, resolve, vit
 from headstart.nn import Patches
 from headstart.recipes.building import fresh_model
-from headstart.sections import ARRANGEMENTS
+from headstart.sections import ARRANGEMENTS, objectives_for
 from headstart.tasks import Kind, vocabulary_of
 from headstart.words import Phrase, say
 
@@ -193,6 +195,9 @@ def suited(settings: AnySettings, medium: Medium) -> AnySettings:
         "model": settings.model.model_copy(update={"family": IMAGE_FAMILY}),
         "images": settings.images.model_copy(update={"size": size, "patch": patch}),
     }
+    if isinstance(settings, ReportSettings):
+        objective = objective_for_images(settings.objective, medium.data)
+        return settings.model_copy(update={**update, "objective": objective})
     return settings.model_copy(update=update)
 
 
@@ -334,7 +339,7 @@ class ImageMedium:
                 f"{data} holds images, but data.kind text is for texts that follow texts: leave it "
                 "out"
             )
-        self.settings, self.images, self.events = text, images, events
+        self.data, self.settings, self.images, self.events = data, text, images, events
         side = 0 if loaded is not None else usual_side(data, image=images.column)
         shape = image_family(model, data)
         net, self.frame = image_model(shape, images, loaded, side=side, seed=seed)
@@ -445,6 +450,19 @@ def writing_model(model: ModelSettings) -> ModelSettings:
     if "family" in model.model_fields_set:
         return model
     return model.model_copy(update={"family": WRITING_FAMILY})
+
+
+def objective_for_images(objective: ObjectiveSettings, data: Path) -> ObjectiveSettings:
+    """The settings with an objective for images where none was given."""
+    able = objectives_for("image encoder")
+    if objective.name in able:
+        return objective
+    if "name" in objective.model_fields_set:
+        raise InputError(
+            f"{data} holds images, but objective.name {objective.name} predicts text: leave it "
+            f"out, or write objective.name: {' or '.join(able)}"
+        )
+    return objective.model_copy(update={"name": OWN_OBJECTIVES[IMAGE_FAMILY]})
 
 
 def refuse_text(data: Path, text: str | None) -> None:

@@ -49,7 +49,7 @@ MOST_POOL = 5_000  # texts for self-training, whose features every arm computes
 TFIDF = Arm("tfidf", "control", "TF-IDF + linear", "TF-IDF + 线性")
 LSA = Arm("lsa", "control", "LSA + linear", "LSA + 线性")
 PIXELS = Arm("pixels", "control", "Pixels + linear", "像素 + 线性")
-NEIGHBOURS = Arm("pixels-neighbours", "control", "Pixels, nearest neighbours", "像素，最近邻")
+NEIGHBOURS = Arm("pixels-neighbours", "control", "Pixels + neighbours", "像素 + 最近邻")
 HOG = Arm("hog", "control", "HOG + linear", "HOG + 线性")
 OWN_WORDS = Arm("own-probe+lsa", "own", "Own, frozen + LSA", "自预训练，冻结 + LSA")
 
