@@ -16,6 +16,7 @@ STATIONS = (
     "report",
     "pretrain",
     "finetune",
+    "generate",
     "data",
     "python-api",
     "settings",

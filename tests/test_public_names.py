@@ -20,6 +20,8 @@ def test_the_public_names_are_these():
         "encoder",
         "evaluate",
         "finetune",
+        "generate",
+        "generator",
         "load",
         "plan",
         "predict",
@@ -28,7 +30,7 @@ def test_the_public_names_are_these():
     ]
 
 
-@pytest.mark.parametrize("room", ["report", "evaluate"])
+@pytest.mark.parametrize("room", ["report", "evaluate", "generate"])
 def test_a_verb_stays_callable_after_the_room_of_its_name_was_imported(room):
     importlib.import_module(f"headstart.{room}")
     assert callable(getattr(headstart, room))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         doctor,
         encoder,
         finetune,
+        generate,
+        generator,
         load,
         plan,
         predict,
@@ -39,6 +41,8 @@ _VERBS = frozenset(
         "encoder",
         "evaluate",
         "finetune",
+        "generate",
+        "generator",
         "load",
         "plan",
         "predict",
@@ -65,6 +69,8 @@ __all__ = [
     "encoder",
     "evaluate",
     "finetune",
+    "generate",
+    "generator",
     "load",
     "plan",
     "predict",
@@ -88,7 +94,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps verbs callable: importing the rooms `report` and `evaluate` would replace them."""
+    """Keeps verbs callable: importing rooms of their names would replace them."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in _VERBS and isinstance(value, ModuleType)):

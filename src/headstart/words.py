@@ -228,6 +228,20 @@ WORDS: dict[str, tuple[str, str]] = {
     "next": ("next", "下一步"),
     "yes": ("yes", "是"),
     "no": ("no", "否"),
+    # generate
+    "unknown_generation": (
+        "{source}: not known here and left aside: {keys}",
+        "{source}：以下设置此处不支持，已忽略：{keys}",
+    ),
+    "prompts_cut": (
+        "{count:,} of the prompts are longer than the model can read: their beginning (of what an "
+        "encoder reads, the end) was left out",
+        "{count:,} 条提示超出模型可读长度：已略去其开头（编码器读取的则略去结尾）",
+    ),
+    "generated": (
+        "{tokens:,} tokens in {seconds:.1f} s ({speed:,.0f} tokens/s)",
+        "{seconds:.1f} 秒生成 {tokens:,} 个词元（每秒 {speed:,.0f} 个）",
+    ),
     # check
     "check_clean": ("no problems in {rows:,} rows", "{rows:,} 行中没有发现问题"),
     "check_counts": (

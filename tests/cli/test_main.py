@@ -21,6 +21,8 @@ from headstart.errors import CheckpointError, Interrupted, MachineError, Numeric
 from headstart.recipes.results import (
     Comparison,
     FinetuneResult,
+    Generated,
+    Generations,
     Measured,
     Prediction,
     Predictions,
@@ -40,6 +42,9 @@ FROZEN = {
                  "--seeds", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
     "evaluate": ["MODEL", "DATA", "--text", "--label", *COMMON],
     "predict": ["MODEL", "INPUT...", "--text", *COMMON],
+    "generate": ["MODEL", "PROMPT...", "--file", "--max-new", "--temperature", "--top-k", "--top-p",
+                 "--beams", "--length-penalty", "--repetition-penalty", "--stop", "--seed",
+                 *COMMON],
     "compare": ["MODEL", "MODEL", "--test", *COMMON],
     "check": ["DATA...", "--text", "--label", "--test", *COMMON],
     "plan": ["DATA...", "--family", "--size", "--budget", "--text", "--vocab-size", "--max-length",
@@ -263,9 +268,40 @@ def test_evaluate_predict_and_compare_pass_their_arguments_on(stand_in, capsys):
     assert "difference  +0.1000 [+0.0200, +0.1800]" in capsys.readouterr().out
 
 
+def test_generate_passes_its_flags_on_and_lists_several_texts(stand_in, capsys):
+    texts = [Generated("one two", "three\nfour", 3, "end"), Generated("卡", "丢了", 2, "length")]
+    called = stand_in("generate", Generations(texts))
+    code = leave(
+        *split("generate runs/a 'one two' 卡 --file p.txt --max-new 9 --temperature 0.5 --top-k 4"),
+        *split(
+            "--top-p 0.9 --beams 1 --length-penalty 1.5 --repetition-penalty 1.2 --stop . --stop"
+        ),
+        *split("'! ' --seed 3"),
+    )
+    assert code == 0
+    assert called.arguments == ("runs/a", ["one two", "卡"])
+    keywords = called.keywords
+    assert keywords.pop("show") is not None
+    assert keywords.pop("events") is not None
+    assert keywords == {
+        "file": Path("p.txt"), "stop": [".", "! "], "max_new": 9, "temperature": 0.5, "top_k": 4,
+        "top_p": 0.9, "beams": 1, "length_penalty": 1.5, "repetition_penalty": 1.2, "seed": 3,
+    }  # fmt: skip
+    assert capsys.readouterr().out == "one two  three four\n卡       丢了\n"
+    assert leave("generate", "runs/a", "one", "--json") == 0
+    assert called.keywords["show"] is None
+    assert json.loads(capsys.readouterr().out)["texts"][1] == {
+        "prompt": "卡", "text": "丢了", "tokens": 2, "ended": "length",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        (
+            "generate runs/a",
+            'no prompt given. For example: headstart generate runs/docs "Dear customer"\n',
+        ),
         ("pretrain", "no text given. For example: headstart pretrain docs/ --budget 30m\n"),
         (
             "report l.csv",

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headstart.families import bert, build_model, gpt, llama, modern, t5
+from headstart.families import bert, build_model, gpt, llama, marian, modern, t5
 from headstart.nn.packed import PackedBlock, PackedLinear, can_pack, pack
-from layouts import in_order, packed, padded, ragged
+from layouts import in_order, packed, padded, ragged, two_streams
 
 SIZES = {"num_layers": 3, "hidden_size": 64, "num_heads": 4, "vocab_size": 60, "max_positions": 40}
 TEXTS = ragged((9, 3, 14, 1, 6))
@@ -65,14 +65,17 @@ def test_packed_blocks_err_no_more_than_plain_ones_in_bf16(kind, layout):
 def test_another_order_of_blocks_or_a_lost_residual_shows(kind, change, monkeypatch):
     model = model_of(kind)
     exact, rounded = states(model), half(model)
+    original = copy.deepcopy(rounded)
     pack(rounded.stack)
     right = (states(rounded) - exact).square().mean().sqrt()
     if change == "order":
         blocks = rounded.stack.blocks
         blocks[0], blocks[2] = blocks[2], blocks[0]
     else:
-        call = PackedLinear.__call__
-        monkeypatch.setattr(PackedLinear, "__call__", lambda self, x, onto=None: call(self, x))
+        call = PackedLinear.forward
+        monkeypatch.setattr(PackedLinear, "forward", lambda self, x, onto=None: call(self, x))
+        rounded = original
+        pack(rounded.stack)
     wrong = (states(rounded) - exact).square().mean().sqrt()
     assert wrong > 5 * right
 
@@ -111,3 +114,37 @@ def test_only_plain_blocks_in_bf16_can_be_packed():
     assert can_pack(rounded.stack)
     pack(rounded.stack)
     assert not can_pack(rounded.stack)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", [t5, marian], ids=["t5", "marian"])
+def test_a_packed_decoder_that_looks_at_an_encoder_gives_the_same(family, dtype):
+    model = build_model(family.build(**SIZES).config, family="t5").eval()
+    exact = family_states(model)
+    ready = copy.deepcopy(model).to(dtype)
+    formats = (torch.float32, torch.bfloat16)
+    if not can_pack(ready.decoder, formats=formats):
+        pytest.skip("this processor or this torch has no packed products in this format")
+    plain = family_states(ready)
+    for stack in (ready.stack, ready.decoder):
+        pack(stack)
+    assert all(isinstance(block, PackedBlock) for block in ready.decoder.blocks)
+    found = family_states(ready)
+    most = 1e-5 if dtype == torch.float32 else 0.03
+    assert (found - exact).abs().max() <= most * exact.abs().max()
+    assert (plain - exact).abs().max() <= most * exact.abs().max()
+    blocks = ready.decoder.blocks
+    blocks[0], blocks[2] = blocks[2], blocks[0]
+    assert (family_states(ready) - exact).abs().max() > 2 * most * exact.abs().max()
+
+
+@torch.inference_mode()
+def family_states(model):
+    """What a decoder says of two tokens each, the second by its cache."""
+    sources = padded(TEXTS)
+    cache = model.new_cache(sequences=5, room=3)
+    first, second = (padded(ragged((1,) * 5, seed=seed)) for seed in (1, 2))
+    batch = two_streams(sources, first)
+    states = [in_order(model.decode(batch, model.encode(batch), cache), first)]
+    states.append(in_order(model.decode(two_streams(sources, second), None, cache), second))
+    return torch.cat(states).float()

@@ -32,6 +32,7 @@ VERBS = (
     training.finetune,
     using.evaluate,
     using.predict,
+    using.generate,
     using.compare,
     using.check,
     training.plan,

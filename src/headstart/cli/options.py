@@ -109,6 +109,43 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", help="Texts, or files of texts; - reads lines from stdin."),
 ]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PROMPT...", help="Texts to go on from; - reads lines from stdin."),
+]
+PromptFile = Annotated[
+    Path | None, typer.Option("--file", help="File of further prompts, one a line or row.")
+]
+MaxNew = Annotated[
+    int | None,
+    typer.Option("--max-new", help="Most tokens that are written; 64 if the folder does not say."),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", help="0 takes the likeliest token, more draws more freely."),
+]
+TopK = Annotated[
+    int | None, typer.Option("--top-k", help="Draw from the so many likeliest; 0 is all.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", help="Draw from the fewest tokens with this probability together."),
+]
+Beams = Annotated[
+    int | None, typer.Option("--beams", help="Look for the likeliest text among so many at once.")
+]
+LengthPenalty = Annotated[
+    float | None,
+    typer.Option("--length-penalty", help="With beams: above 1 for longer texts, below for short."),
+]
+RepetitionPenalty = Annotated[
+    float | None,
+    typer.Option("--repetition-penalty", help="Above 1 to make tokens that occurred less likely."),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", help="Text before which what is written ends; may repeat."),
+]
 Paths = Annotated[list[str], typer.Argument(metavar="DATA...", help="Files and folders.")]
 Measure = Annotated[
     bool, typer.Option("--measure", help="Also time matrix products (some seconds).")

@@ -28,12 +28,15 @@ class Screen(Protocol):
 
 
 class Session:
-    """How one command speaks. lang: None takes the environment's language."""
+    """How one command speaks. lang: None takes the environment's language.
 
-    def __init__(self, *, lang: Lang | None, as_json: bool):
+    bars: whether a terminal shows live bars, which take over stdout while they are there.
+    """
+
+    def __init__(self, *, lang: Lang | None, as_json: bool, bars: bool = True):
         self.lang: Lang = lang or language_of()
         self.as_json = as_json
-        self.events: Bars | Lines = listener(self.lang, plain=as_json)
+        self.events: Bars | Lines = listener(self.lang, plain=as_json or not bars)
 
     def finish(self, result: object) -> None:
         """Show a result: facts and next commands, or one JSON object."""
@@ -62,6 +65,11 @@ class Session:
     def say(self, key: str, **values: object) -> None:
         """One sentence of `words` on stdout."""
         self.write(in_language(say(key, **values), self.lang))
+
+    def piece(self, text: str) -> None:
+        """Part of a text on stdout, at once."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
     def write(self, line: str) -> None:
         """One line on stdout."""

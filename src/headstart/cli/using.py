@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from headstart import recipes
@@ -44,12 +45,65 @@ def predict(
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
     demand(inputs or (), what="input", example='headstart predict runs/task "some text"')
-    given: list[str] = []
-    for item in inputs or ():
-        given += [line.rstrip("\n") for line in sys.stdin] if item == "-" else [item]
     with session.events as events:
-        result = recipes.predict(model, given, text=text, events=events)
+        result = recipes.predict(model, _with_stdin(inputs or ()), text=text, events=events)
     session.finish(result)
+
+
+def generate(
+    model: o.ModelArgument,
+    prompts: o.Prompts = None,
+    file: o.PromptFile = None,
+    max_new: o.MaxNew = None,
+    temperature: o.Temperature = None,
+    top_k: o.TopK = None,
+    top_p: o.TopP = None,
+    beams: o.Beams = None,
+    length_penalty: o.LengthPenalty = None,
+    repetition_penalty: o.RepetitionPenalty = None,
+    stop: o.Stop = None,
+    seed: o.Seed = None,
+    as_json: o.AsJson = False,
+    lang: o.Lang = None,
+) -> None:
+    """Continue texts with a pretrained gpt, llama or t5 model, or any other that writes.
+
+    Example: headstart generate runs/docs "Dear customer," --max-new 40
+    """
+    session = Session(lang=o.chosen(lang), as_json=as_json, bars=False)
+    if file is None:
+        demand(prompts or (), what="prompt", example='headstart generate runs/docs "Dear customer"')
+    given = _with_stdin(prompts or ())
+    choices = {
+        "max_new": max_new,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "beams": beams,
+        "length_penalty": length_penalty,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+    }
+    chosen = {name: value for name, value in choices.items() if value is not None}
+    with session.events as events:
+        result = recipes.generate(
+            model,
+            given,
+            file=file,
+            stop=stop or (),
+            show=None if as_json else session.piece,
+            events=events,
+            **chosen,
+        )
+    session.finish(result)
+
+
+def _with_stdin(items: Sequence[str]) -> list[str]:
+    """The items; lines from stdin where a dash stands."""
+    given: list[str] = []
+    for item in items:
+        given += [line.rstrip("\n") for line in sys.stdin] if item == "-" else [item]
+    return given
 
 
 def compare(

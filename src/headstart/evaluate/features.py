@@ -181,21 +181,30 @@ def frozen(model: nn.Module) -> Iterator[None]:
             model.train()
 
 
-def for_inference(model: Model, precision: Precision, *, device: str = "") -> Model:
+def for_inference(
+    model: Model,
+    precision: Precision,
+    *,
+    device: str = "",
+    formats: tuple[torch.dtype, ...] = (torch.bfloat16,),
+) -> Model:
     """The model itself, or a copy in bf16 where that is asked for or pays, on the wanted device.
 
-    A copy in bf16 on a CPU has its weights packed: it can only answer. device: as in the settings;
-    empty is where the model is.
+    A copy in one of the formats on a CPU has its weights packed: it can only answer. device: as in
+    the settings; empty is where the model is.
     """
     weight = model.embed.tokens.weight
     wanted = find_device(device) if device else weight.device
     half = precision == "bf16" or (precision == "auto" and computes_bf16(wanted))
     dtype = torch.bfloat16 if half else weight.dtype
-    if (weight.dtype, weight.device) == (dtype, wanted) and not can_pack(model.stack):
+    stacks = [stack for stack in (model.stack, model.decoder) if stack is not None]
+    packable = any(can_pack(stack, formats=formats) for stack in stacks)
+    if (weight.dtype, weight.device) == (dtype, wanted) and not packable:
         return model
     ready = copy.deepcopy(model).to(wanted, dtype)
-    if can_pack(ready.stack):
-        pack(ready.stack)
+    for stack in (ready.stack, ready.decoder):
+        if stack is not None and can_pack(stack, formats=formats):
+            pack(stack)
     return ready
 
 

@@ -35,6 +35,7 @@ Problem = Literal["single_label_classification", "multi_label_classification", "
 
 WANTED_FILES = (
     "config.json",
+    "generation_config.json",
     "*.safetensors",
     "*.safetensors.index.json",
     "tokenizer.json",

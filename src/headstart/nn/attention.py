@@ -95,9 +95,9 @@ class HeadShape:
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (T, H, D); keys and values (T, 2, K, D)."""
-        heads = qkv.view(len(qkv), self.queries + 2 * self.shared, -1)
-        q, kv = heads[:, : self.queries], heads[:, self.queries :]
-        return q, kv.view(len(qkv), 2, self.shared, -1)
+        heads = qkv.view(qkv.shape[0], self.queries + 2 * self.shared, -1)
+        q, kv = heads.tensor_split((self.queries,), 1)
+        return q, kv.view(qkv.shape[0], 2, self.shared, -1)
 
     def _mix_with(self, past: Past, qkv: Tensor, turn: Rotation | None) -> Tensor:
         q, kv = self._split(qkv)
@@ -128,7 +128,8 @@ def by_sequence(
         else:
             rows = q.flatten(1).index_select(0, group.queries.flatten())
             rows = rows.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
-        mixed = _mix_rows(rows.to(k.dtype), k, v, group.bias, scale=scale, dropout=dropout)
+        bias = None if group.bias is None else group.bias.to(k.dtype)
+        mixed = _mix_rows(rows.to(k.dtype), k, v, bias, scale=scale, dropout=dropout)
         found.append(mixed.transpose(1, 2).reshape(-1, q.shape[1] * q.shape[2]).to(q.dtype))
     if crossings.back is None:
         return found[0]

@@ -19,6 +19,7 @@ RECIPES: dict[str, str] = {
     "report": "headstart.recipes.reporting",
     "evaluate": "headstart.recipes.evaluating",
     "predict": "headstart.recipes.predicting",
+    "generate": "headstart.recipes.generating",
     "compare": "headstart.recipes.comparing",
     "check": "headstart.recipes.checking",
     "plan": "headstart.recipes.choosing",

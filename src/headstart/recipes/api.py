@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from headstart import recipes
 from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
@@ -24,6 +24,8 @@ from headstart.recipes.machine import doctor
 from headstart.recipes.results import (
     Comparison,
     FinetuneResult,
+    Generated,
+    Generations,
     Measured,
     Prediction,
     Predictions,
@@ -33,8 +35,10 @@ from headstart.recipes.results import (
 from headstart.settings_file import make_settings
 
 if TYPE_CHECKING:
+    from headstart.generate.defaults import Choices
     from headstart.serve.author import Author
     from headstart.serve.embed import Encoder
+    from headstart.serve.generate import Generator
     from headstart.serve.predict import Predictor
 
 __all__ = [
@@ -46,6 +50,8 @@ __all__ = [
     "encoder",
     "evaluate",
     "finetune",
+    "generate",
+    "generator",
     "load",
     "plan",
     "predict",
@@ -212,6 +218,37 @@ def encoder(start: Start, *, precision: Literal["auto", "bf16", "fp32"] = "auto"
     from headstart.serve.embed import Encoder  # brings torch, which the other verbs bring later
 
     return Encoder.open(_start(start) or "", precision=precision)
+
+
+def generate(
+    model: Start | Generator,
+    prompts: str | Sequence[str],
+    *,
+    stop: Sequence[str] = (),
+    **choices: Unpack[Choices],
+) -> list[Generated]:
+    """What a model writes after each prompt, or instead of it (T5, Marian), in their order.
+
+    model: a run, a Hugging Face folder, "hf:ID", or what `generator` gave. stop: strings before
+    which a text ends. choices: max_new, temperature, beams, ... as in `generate.Decoding`; those
+    left out are as the folder's generation_config.json has them.
+    """
+    given = [prompts] if isinstance(prompts, str) else list(prompts)
+    ready = _start(model) if isinstance(model, str | os.PathLike | PretrainResult) else model
+    result = recipes.generate(ready, given, stop=stop, **choices)
+    assert isinstance(result, Generations)
+    return list(result.texts)
+
+
+def generator(start: Start, *, precision: Literal["auto", "bf16", "fp32"] = "auto") -> Generator:
+    """A model that writes, loaded once: `generate(prompts)`, and `stream(prompt)` piece by piece.
+
+    precision: "auto" computes in bf16 where the processor has it; "fp32" writes what transformers
+    writes in fp32.
+    """
+    from headstart.serve.generate import Generator  # brings torch
+
+    return Generator.open(_start(start) or "", precision=precision)
 
 
 def compare(first: Start, second: Start, *, test: PathLike | None = None) -> Comparison:

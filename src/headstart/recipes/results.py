@@ -217,6 +217,40 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Generated:
+    """What a model wrote. tokens: how many; ended: "end" (by itself), "stop" (before a stop
+    string) or "length" (it was long enough).
+    """
+
+    prompt: str
+    text: str
+    tokens: int
+    ended: str
+
+
+@dataclass(frozen=True)
+class Generations:
+    """Texts in the order of the prompts. shown: whether the screen has the only one already."""
+
+    texts: Sequence[Generated]
+    shown: bool = False
+
+    def facts(self) -> Sequence[Fact]:
+        """Each prompt with its text."""
+        if self.shown:
+            return []
+        return [(" ".join(t.prompt.split())[:40], " ".join(t.text.split())) for t in self.texts]
+
+    def record(self) -> Mapping[str, Json]:
+        """Everything, for machines."""
+        return {"texts": to_json(self.texts)}
+
+    def next_commands(self) -> Sequence[str]:
+        """Nothing to suggest."""
+        return []
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two models on the same examples. difference: second minus first, with its 95 % interval."""
 
