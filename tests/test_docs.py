@@ -16,6 +16,7 @@ STATIONS = (
     "report",
     "pretrain",
     "finetune",
+    "writing",
     "generate",
     "data",
     "python-api",
