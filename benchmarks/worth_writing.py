@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,25 +49,19 @@ from headstart.families.written import Habits
 from headstart.recipes.media import text_start
 from headstart.recipes.writing import pairs_of
 from headstart.serve.author import Author
+from headstart.train import TrainSettings
+from headstart.train.precision import choose_precision
 from headstart.train.run import machine, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("HEADSTART_DATA", ROOT.parent / "shared" / "data"))
 LOSSLESS = {"data.tokenizer": "bpe", "data.lowercase": False}
-# what --quick changes: it runs through in a minute, and says nothing
-QUICK = {
-    "budget": "10 steps",
-    "labels": "60",
-    "seeds": 2,
-    "test_rows": 24,
-    "texts": 300,
-    "settings": {
-        "model.num_layers": 1,
-        "model.hidden_size": 64,
-        "model.num_heads": 2,
-        "data.tokens_per_batch": 1024,
-        "data.vocab_size": 1000,
-    },
+SMALL = {  # for --quick
+    "model.num_layers": 1,
+    "model.hidden_size": 64,
+    "model.num_heads": 2,
+    "data.tokens_per_batch": 1024,
+    "data.vocab_size": 1000,
 }
 
 
@@ -114,7 +109,7 @@ def twin(start: Start) -> Start:
 
 def cells(
     start: Start, train: Labelled, test: Labelled, how: TransferSettings, *, count: int, seeds: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Scores of one arm at one label count, over seeds."""
     texts, losses, seconds = [], [], []
     choice = None
@@ -163,7 +158,59 @@ def gap(own: Sequence[float], control: Sequence[float]) -> dict[str, float]:
     return {"mean": found.mean, "low": found.interval.low, "high": found.interval.high}
 
 
-def main() -> None:
+def pretrained(
+    texts: list[str], options: argparse.Namespace, place: Path
+) -> tuple[Start, dict[str, float]]:
+    """A T5 that has learnt to fill in hidden spans of these texts, and what that took."""
+    path = place / "corpus.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    run = hs.pretrain(
+        path,
+        family="t5",
+        size=options.size,
+        budget=options.budget,
+        text="text",
+        out=place / "run",
+        threads=options.threads,
+        settings={**LOSSLESS, **(SMALL if options.quick else {})},
+    )
+    facts = {"texts": len(texts), "steps": run.steps, "seconds": run.seconds}
+    start = replace(text_start(load_model(run.model), "own"), name="own")
+    return start, {**facts, "held_out_loss": run.held_out_loss}
+
+
+def controls(train: Labelled, test: Labelled) -> dict[str, object]:
+    """Scores of what has learnt nothing."""
+    gold, subjects = test.labels.tolist(), train.labels.tolist()
+    words = usual_words(subjects)
+    texts = {
+        "first sentence": [first_sentence(text) for text in test.texts],
+        f"first {words} words": [first_words(text, words) for text in test.texts],
+        "most frequent subject": [most_frequent(subjects)] * len(gold),
+    }
+    return {
+        name: {score: asdict(one) for score, one in wording([found], gold).items()}
+        for name, found in texts.items()
+    }
+
+
+def compared(
+    own: Start, train: Labelled, test: Labelled, how: TransferSettings, options: argparse.Namespace
+) -> dict[str, object]:
+    """Both arms at every label count, and their gaps."""
+    table: dict[str, object] = {}
+    for count in [int(word) for word in options.labels.split(",")]:
+        arms = {
+            arm.name: cells(arm, train, test, how, count=count, seeds=options.seeds)
+            for arm in (own, twin(own))
+        }
+        gaps = {name: gap(arms["own"][name], arms["scratch"][name]) for name in (LEADING, LOSS)}
+        table[str(count)] = {**arms, "own minus scratch": gaps}
+        print(count, gaps, flush=True)
+    return table
+
+
+def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", choices=["bodies", "novels"], default="bodies")
     parser.add_argument("--budget", default="30m")
@@ -176,77 +223,36 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one minute, to see that it runs")
     parser.add_argument("--results", default=str(ROOT / "benchmarks" / "results"))
     options = parser.parse_args()
-    given: dict[str, object] = dict(LOSSLESS)
-    texts = None
     if options.quick:
-        options.budget, options.labels = str(QUICK["budget"]), str(QUICK["labels"])
+        options.budget, options.labels, options.epochs = "10 steps", "60", 1
         options.seeds, options.test_rows = 2, 24
-        options.epochs, texts = 1, 300
-        settings = QUICK["settings"]
-        assert isinstance(settings, dict)
-        given |= settings
+    return options
+
+
+def main() -> None:
+    options = read_options()
+    began = time.perf_counter()
     train, test = emails("train"), some(emails("test"), options.test_rows, seed=0)
     leaks = find_leaks(test=test.texts, train=train.texts)
     train = train.take(np.setdiff1d(np.arange(len(train)), sorted(leaks.train_drop)))
     print(f"{len(train)} training and {len(test)} test e-mails; {leaks}", flush=True)
-    began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "corpus.jsonl"
-        found = corpus(options.corpus, train, test)[:texts]
-        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in found), "utf-8")
-        run = hs.pretrain(
-            path,
-            family="t5",
-            size=options.size,
-            budget=options.budget,
-            text="text",
-            out=Path(place) / "run",
-            threads=options.threads,
-            settings=given,
-        )
-        own = replace(text_start(load_model(run.model), "own"), name="own")
-    pretraining = {"texts": len(found), "steps": run.steps, "held_out_loss": run.held_out_loss,
-                   "seconds": run.seconds}  # fmt: skip
-    print(f"pretrained: {pretraining}", flush=True)
+    texts = corpus(options.corpus, train, test)[: 300 if options.quick else None]
     how = TransferSettings(epochs=options.epochs, threads=options.threads or 0, target_length=32)
     if options.quick:
         how = replace(how, min_steps=10)
-    table: dict[str, object] = {}
-    for count in [int(word) for word in options.labels.split(",")]:
-        arms = {
-            arm.name: cells(arm, train, test, how, count=count, seeds=options.seeds)
-            for arm in (own, twin(own))
-        }
-        gaps = {}
-        for name in (LEADING, LOSS):
-            first, second = arms["own"][name], arms["scratch"][name]
-            assert isinstance(first, list)
-            assert isinstance(second, list)
-            gaps[name] = gap(first, second)
-        table[str(count)] = {**arms, "own minus scratch": gaps}
-        print(count, gaps, flush=True)
-    gold, subjects = test.labels.tolist(), train.labels.tolist()
-    words = usual_words(subjects)
-    controls = {
-        "first sentence": [first_sentence(text) for text in test.texts],
-        f"first {words} words": [first_words(text, words) for text in test.texts],
-        "most frequent subject": [most_frequent(subjects)] * len(gold),
-    }
+    with tempfile.TemporaryDirectory() as place:
+        own, facts = pretrained(texts, options, Path(place))
+    print(f"pretrained: {facts}", flush=True)
+    precision = choose_precision(TrainSettings(threads=options.threads or 0))
     record = {
-        "corpus": options.corpus,
-        "quick": options.quick,
+        "settings": {name: value for name, value in vars(options).items() if name != "results"},
         "test_rows": len(test),
         "training_rows": len(train),
-        "budget": options.budget,
-        "pretraining": pretraining,
-        "epochs": options.epochs,
-        "labels": table,
-        "controls": {
-            name: {score: asdict(one) for score, one in wording([texts_], gold).items()}
-            for name, texts_ in controls.items()
-        },
+        "pretraining": facts,
+        "labels": compared(own, train, test, how, options),
+        "controls": controls(train, test),
         "minutes": (time.perf_counter() - began) / 60,
-        "machine": machine(),
+        "machine": machine(precision),
         "versions": versions(),
     }
     day = datetime.now(UTC).strftime("%Y-%m-%d")

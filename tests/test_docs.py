@@ -17,6 +17,7 @@ STATIONS = (
     "pretrain",
     "clip",
     "finetune",
+    "writing",
     "generate",
     "images",
     "data",

@@ -224,3 +224,49 @@ def test_a_folder_that_writes_gives_no_scores(folder, straight):
         f"{place} has learnt to write texts: headstart evaluate and headstart predict use it, but "
         "it gives no scores of classes"
     )
+
+
+def test_columns_of_texts_are_found_by_name_else_the_shorter_of_two(folder):
+    pairs = list(zip(SOURCES, TARGETS, strict=True))
+    for names, found in (
+        (("email", "id", "subject"), ("email", "subject")),
+        (("a", "b"), ("a", "b")),
+    ):
+        path = folder / "columns.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = [(s, n, t)[:: 3 - len(names) + 1] for n, (s, t) in enumerate(pairs)]
+            csv.writer(file).writerows([names, *rows])
+        made = load_labelled(path, kind="text", written=True)
+        assert (made.text_column, made.label_column) == found
+        assert made.labels.tolist() == TARGETS
+
+
+def test_check_does_not_take_texts_for_classes_seen_once(folder):
+    assert hs.check(folder / "pairs.csv", label="summary").report.problems == ()
+    table(folder / "rare.csv", [*zip(SOURCES, ["a"] * 15 + ["b"], strict=True)])
+    (only,) = hs.check(folder / "rare.csv", label="summary").report.problems
+    assert only.code == "W-DATA-024"
+
+
+def test_long_class_names_that_repeat_stay_classes():
+    from headstart.data.labels import look_written
+
+    assert look_written(TARGETS)
+    assert look_written([f"我们第{n}次回家了" for n in "一二三四五六七八九十百千"])
+    assert not look_written(TARGETS * 3)  # each occurs three times
+    assert not look_written(TARGETS[:8])
+    assert not look_written([f"class_{n}" for n in range(40)])
+
+
+def test_images_have_no_texts_to_write_after_them(tmp_path):
+    from PIL import Image
+
+    photos = tmp_path / "photos"
+    for name in ("cat", "dog"):
+        (photos / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(photos / name / "1.png")
+    with pytest.raises(InputError) as caught:
+        hs.finetune(photos, kind="text", out=tmp_path / "run")
+    assert str(caught.value) == (
+        f"{photos} holds images, but data.kind text is for texts that follow texts: leave it out"
+    )

@@ -188,7 +188,10 @@ def find_columns(
     if label is None:
         others = [column for column in columns if column != text]
         target = column_named(others, TARGET_NAMES) if len(others) + bool(text) > 1 else None
-        label = label_by_name(others) or target if written else likely_label(rows, others) or target
+        if written:
+            label = label_by_name(others) or target or _shorter(rows[:1000], others, text)
+        else:
+            label = likely_label(rows, others) or target
     if label is None:
         raise InputError(
             f"{source}: no column looks like labels (found: {', '.join(map(shown, columns))}). "
@@ -202,6 +205,14 @@ def find_columns(
             )
         text = likely_text(rows[:1000], others)
     return text, label
+
+
+def _shorter(sample: Sequence[Row], columns: Sequence[str], text: str | None) -> str | None:
+    """Of what are two columns together with the text's, the one that is not the text."""
+    if len(columns) + (text is not None) != 2:
+        return None
+    longest = text or likely_text(sample, columns)
+    return next(column for column in columns if column != longest)
 
 
 def label_by_name(columns: Sequence[str]) -> str | None:

@@ -43,6 +43,7 @@ from headstart.families.heads import LanguageHead
 from headstart.families.model import Model
 from headstart.families.written import Habits, WritingForm, load_writing, save_writing
 from headstart.generate import Decoding, Writer, generate
+from headstart.generate.continuation import PACKED_FORMATS
 from headstart.objectives import Vocabulary
 from headstart.tasks import TextPairs, Write, stock_vocabulary, stratified
 from headstart.train import Learner, Probe, Trainer
@@ -78,7 +79,7 @@ class Writing:
     @cached_property
     def _ready(self) -> tuple[Model, nn.Module]:
         """Body and head for answering, in one format."""
-        body = for_inference(self.model, self.precision)
+        body = for_inference(self.model, self.precision, formats=PACKED_FORMATS)
         return body, copy.deepcopy(self.head).to(body.embed.tokens.weight).eval()
 
     def losses(
@@ -97,22 +98,21 @@ class Writing:
         *,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[list[int]]:
-        """The tokens of a text after each source, special ones left out; the likeliest by default.
+        """The tokens of a text after each source, special ones left out.
 
-        how: its `ends`, and the `max_new` that fit, are set here.
+        how: with the end that was learnt; None takes the likeliest tokens, up to `target_length`.
         """
-        room = self.task.room(
-            self.model, max_length=self.max_length, target_length=self.target_length
-        )
+        how = how or Decoding(max_new=self.target_length)
+        how = replace(how, ends=(self.task.end,))
+        room = self.task.room(self.model, max_length=self.max_length, target_length=how.max_new)
         empty = Sequences(
             np.zeros(0, dtype=np.int64), np.zeros(len(sources), np.int64), sources.index
         )
         read = TextPairs(sources, empty).fitted(room)
-        how = replace(how or Decoding(), max_new=self.target_length, ends=(self.task.end,))
-        writer = Writer(*self._ready)
+        writer = Writer(*self._ready, pack=True)
         found: list[list[int]] = [[] for _ in range(len(read))]
         done = 0
-        for chosen in _alike(read.lengths + self.target_length, WRITTEN_AT_ONCE):
+        for chosen in _alike((read.lengths + how.max_new) * how.beams, WRITTEN_AT_ONCE):
             prompts = self.task.prompts(read.take(chosen))
             texts = generate(writer, prompts, how)
             for number, text in zip(chosen.tolist(), texts, strict=True):

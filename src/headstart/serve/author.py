@@ -15,28 +15,33 @@ from headstart.evaluate.writing import Writing, open_writing
 from headstart.families import resolve
 from headstart.families.written import has_learnt_to_write
 from headstart.generate import Decoding
+from headstart.generate.defaults import decoding, read_defaults
 from headstart.tasks import TextPairs
 
 
 class Author:
-    """Texts by one model."""
+    """Texts by one model. how: if not by the likeliest tokens."""
 
-    def __init__(self, writing: Writing, tokenizer: Tokenizer):
-        self.writing, self.tokenizer = writing, tokenizer
+    def __init__(self, writing: Writing, tokenizer: Tokenizer, how: Decoding | None = None):
+        self.writing, self.tokenizer, self.how = writing, tokenizer, how
 
     @classmethod
     def open(cls, start: str | Path, *, precision: Precision = "fp32") -> Author | None:
         """Load a run folder, a Hugging Face folder, or "hf:NAME"; None if it has not learnt to
         write.
 
-        precision: fp32 writes what stock libraries write; "auto" is faster where bf16 is.
+        precision: fp32 writes what stock libraries write; "auto" is faster where bf16 is. How a
+        text goes on (greedily, by beams, ...) is read from the folder's generation_config.json.
         Raises CheckpointError if it is damaged.
         """
         folder = resolve(start)
         if not has_learnt_to_write(folder):
             return None
         tokenizer = load_tokenizer(folder)
-        return cls(open_writing(folder, tokenizer, precision=precision), tokenizer)
+        writing = open_writing(folder, tokenizer, precision=precision)
+        two = writing.model.decoder is not None
+        found = read_defaults(folder, two=two, end=writing.task.end)
+        return cls(writing, tokenizer, decoding(found.choices, {}))
 
     def write(
         self,
@@ -45,7 +50,7 @@ class Author:
         *,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[str]:
-        """A text after each source, in their order; the likeliest token at every place by default.
+        """A text after each source, in their order. how: instead of the author's own way.
 
         Raises InputError if a source is no text, or no valid Unicode.
         """
@@ -54,7 +59,9 @@ class Author:
                 raise InputError(f"input {number} is no text but {type(text).__name__}: {text!r}")
         if not sources:
             return []
-        found = self.writing.write(encode(self.tokenizer, sources), how, progress=progress)
+        found = self.writing.write(
+            encode(self.tokenizer, sources), how or self.how, progress=progress
+        )
         return spelled(self.tokenizer, found)
 
     def pairs(self, sources: Sequence[str], targets: Sequence[str]) -> TextPairs:
