@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from headstart.nn import attention
 from headstart.nn.attention import HeadShape, attend
 from headstart.nn.mask import RowMask
 from headstart.nn.position import rotate, rotation
@@ -50,6 +51,24 @@ def test_with_and_without_gradients_the_result_is_the_same(name):
     with_gradients = attend(inputs(), (mask,)).detach()
     with torch.no_grad():
         assert (attend(inputs(), (mask,)) - with_gradients).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize("name", list(masks()))
+def test_whatever_the_processor_answers_by_the_result_is_the_same(name, tiles, monkeypatch):
+    monkeypatch.setattr(attention, "has_tiles", lambda: tiles)
+    monkeypatch.setattr(attention, "LEAST_SCORES", 0)
+    calls = []
+    kernel = F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *a, **k: calls.append(1) or kernel(*a, **k)
+    )
+    mask = masks()[name]
+    expected = attend(inputs(), (mask,)).detach()
+    assert not calls
+    with torch.no_grad():
+        assert (attend(inputs(), (mask,)) - expected).abs().max() <= 1e-12
+    assert len(calls) == tiles
 
 
 def test_the_written_gradient_is_the_numerical_one():

@@ -17,6 +17,8 @@ DEFINED = {"config.py", "sections.py", "settings.py", "settings_file.py"}
 TRANSFER = [
     ("transfer.lr", 3e-4, "lr"),
     ("transfer.epochs", 7, "epochs"),
+    ("transfer.min_steps", 30, "min_steps"),
+    ("transfer.max_steps", 300, "max_steps"),
     ("transfer.tokens_per_batch", 512, "tokens_per_batch"),
     ("transfer.weight_decay", 0.3, "weight_decay"),
     ("transfer.warmup", 0.4, "warmup"),

@@ -1,8 +1,9 @@
 """Multi-head self-attention over the flat stream; the one place that chooses a kernel.
 
 On a CPU the backward pass of `scaled_dot_product_attention` is several times slower than batched
-matrix products for short rows, so training uses those up to `PRODUCTS_BELOW`; everything else goes
-through `scaled_dot_product_attention`.
+matrix products for short rows, so training uses those up to `PRODUCTS_BELOW`. Processors without
+matrix tiles also answer faster by products, unless there is little to multiply. Everything else
+goes through `scaled_dot_product_attention`.
 
 Legend: T stream, R rows, W width, M keys of a row, H heads, K heads of keys and values, D head
 width.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,6 +26,8 @@ from headstart.nn.mask import Crossings, RowMask
 from headstart.nn.position import Rotation, rotate
 
 PRODUCTS_BELOW = 320  # row width (tokens) up to which training on a CPU multiplies explicitly
+ANSWERS_BELOW = 512  # the same for answering, where the processor has no matrix tiles
+LEAST_SCORES = 2**14  # scores a head, below which calling several products costs more than they do
 
 
 class Attention(nn.Module):
@@ -163,9 +167,7 @@ def attend(
     cover the stream; turn: rotary angles; scale: of the scores, None: 1 / sqrt(D).
     Returns (T, H * D).
     """
-    training = torch.is_grad_enabled() and qkv.requires_grad
-    narrow = all(mask.width <= PRODUCTS_BELOW for mask in masks)
-    if training and qkv.device.type == "cpu" and narrow and not dropout:
+    if qkv.device.type == "cpu" and not dropout and _by_products(qkv, masks):
         cos, sin = (None, None) if turn is None else (turn.cos, turn.sin)
         near = [mask.relative for mask in masks if mask.relative is not None]
         mixed: Tensor = _RowProducts.apply(qkv, cos, sin, masks, scale, *near)  # type: ignore[no-untyped-call]
@@ -181,6 +183,21 @@ def attend(
         _kernel(block, mask, dropout, scale) for block, mask in zip(blocks, masks, strict=True)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _by_products(qkv: Tensor, masks: tuple[RowMask, ...]) -> bool:
+    """Whether batched products are faster on this CPU than the fused kernel."""
+    widest = max((mask.width for mask in masks), default=0)
+    if torch.is_grad_enabled() and qkv.requires_grad:
+        return widest <= PRODUCTS_BELOW
+    scores = sum(mask.count * mask.width**2 for mask in masks)
+    return not has_tiles() and widest <= ANSWERS_BELOW and scores >= LEAST_SCORES
+
+
+@cache
+def has_tiles() -> bool:
+    """Whether the processor multiplies matrices in tiles (AMX), as the fused kernel then does."""
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def _kernel(block: Tensor, mask: RowMask, dropout: float, scale: float | None) -> Tensor:
