@@ -26,6 +26,7 @@ from headstart.events import Events
 from headstart.families import Model
 from headstart.objectives.masked_image import MaskedAutoencoder
 from headstart.recipes.building import train_settings
+from headstart.recipes.image_building import image_model
 from headstart.recipes.image_pretraining import (
     ImageObjective,
     for_images,
@@ -34,7 +35,6 @@ from headstart.recipes.image_pretraining import (
     varied,
 )
 from headstart.recipes.machine import free_memory_gib, matrix_gflops
-from headstart.recipes.media import image_model
 from headstart.recipes.planning import (
     EFFICIENCY,
     GIB,

@@ -34,7 +34,7 @@ from headstart.families import Model, load_model, resolve, save_model
 from headstart.families.style import PatchDecoder
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.recipes.building import train_settings
-from headstart.recipes.media import (
+from headstart.recipes.image_building import (
     image_family,
     image_model,
     objective_for_images,
