@@ -28,6 +28,7 @@ from headstart.families import Model
 from headstart.objectives.image_objective import ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder
 from headstart.recipes.building import train_settings
+from headstart.recipes.image_building import image_model
 from headstart.recipes.image_pretraining import (
     for_images,
     image_objective,
@@ -35,7 +36,6 @@ from headstart.recipes.image_pretraining import (
     views,
 )
 from headstart.recipes.machine import free_memory_gib, matrix_gflops
-from headstart.recipes.media import image_model
 from headstart.recipes.planning import (
     EFFICIENCY,
     GIB,

@@ -39,7 +39,7 @@ from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedIma
 from headstart.objectives.visual_tokens import VisualTokens
 from headstart.recipes.building import refuse_objective, train_settings
 from headstart.recipes.code_book import code_book
-from headstart.recipes.media import (
+from headstart.recipes.image_building import (
     image_family,
     image_model,
     objective_for_images,

@@ -29,15 +29,9 @@ from headstart.events import Events
 from headstart.families import load_model
 from headstart.recipes.building import demand_classes
 from headstart.recipes.choosing import pretrain as pretrain_either
+from headstart.recipes.image_building import image_start
 from headstart.recipes.image_pretraining import for_images, pretrain_images, read_images
-from headstart.recipes.media import (
-    ImageMedium,
-    Medium,
-    Rows,
-    TextMedium,
-    image_start,
-    text_start,
-)
+from headstart.recipes.media import ImageMedium, Medium, Rows, TextMedium, text_start
 from headstart.report.arms import Contestant, Linear, Neighbours
 from headstart.report.cells import Arm
 from headstart.report.report import Leaks
