@@ -171,8 +171,9 @@ def train_on_text(texts, corpus, **given):
     """The losses of all parts on unseen text, and those of the best constant answers."""
     name = given["objective.name"]
     parts = set(name.split("+"))
-    steps = 3 * STEPS if {"mlm", "spans"} <= parts else STEPS  # contrast is learnt first
-    own = NEXT if "nsp" in parts else {"budget": f"{steps} steps"}
+    own = NEXT if "nsp" in parts else {"budget": f"{STEPS} steps"}
+    if {"mlm", "spans"} <= parts:  # contrast is learnt first
+        own = {"budget": f"{2 * STEPS} steps", "objective.mlm_weight": 5}
     given = {**TINY, **own, **given}
     if "contrast" in parts:
         given["model.dropout"] = 0.1
