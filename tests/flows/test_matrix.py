@@ -170,9 +170,12 @@ def texts(tmp_path_factory) -> Texts:
 def train_on_text(texts, corpus, **given):
     """The losses of all parts on unseen text, and those of the best constant answers."""
     name = given["objective.name"]
-    own = NEXT if "nsp" in name.split("+") else {"budget": f"{STEPS} steps"}
+    parts = set(name.split("+"))
+    own = NEXT if "nsp" in parts else {"budget": f"{STEPS} steps"}
+    if {"mlm", "spans"} <= parts:  # contrast is learnt first
+        own = {"budget": f"{2 * STEPS} steps", "objective.mlm_weight": 5}
     given = {**TINY, **own, **given}
-    if "contrast" in name.split("+"):
+    if "contrast" in parts:
         given["model.dropout"] = 0.1
     settings = make_settings(PretrainSettings, given=given)
     prepared = texts.of(corpus, settings)
