@@ -24,7 +24,8 @@ from headstart.data.text import encode
 from headstart.evaluate.baselines import fit_linear
 from headstart.evaluate.metrics import score
 from headstart.evaluate.transfer import TransferSettings, feature_cache
-from headstart.recipes.reporting import pretrained_start
+from headstart.families import load_model
+from headstart.recipes.media import text_start
 from headstart.report.cells import draw
 from headstart.tasks import stratified
 from worth import SETS
@@ -44,7 +45,7 @@ def parts(words: list[str]) -> tuple[str, list[str], dict[str, str]]:
 
 def probe(folder: Path, rows: Labelled, draws: int, max_length: int) -> dict[int, list[float]]:
     """Accuracy in percent by label count, one a draw."""
-    start = pretrained_start(folder / "model")
+    start = text_start(load_model(folder / "model"), str(folder))
     assert start.tokenizer is not None
     share = min(1 / 3, HELD / len(rows))
     learn, held = stratified(rows.labels, share, seed=0)

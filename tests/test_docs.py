@@ -16,6 +16,7 @@ STATIONS = (
     "report",
     "pretrain",
     "finetune",
+    "images",
     "writing",
     "generate",
     "data",

@@ -386,7 +386,7 @@ class TransferSettings(Settings):
         0.6,
         "Least share of an image's area that a view of it keeps while fine-tuning; 1: all.",
         unit="share",
-        source="as much as moving 32 pixels by 4 and twice that",
+        source="milder than 0.08 (Szegedy et al. 2015), which takes hundreds of passes",
         gt=0,
         le=1,
     )
@@ -395,7 +395,9 @@ class TransferSettings(Settings):
     )
     rank: int = setting(8, "Rank of the LoRA matrices.", source="Hu et al. 2021", ge=1, le=1024)
     lr: float | None = setting(None, "Peak learning rate; null: the method's.", gt=0, le=1)
-    epochs: int = setting(10, "Passes over the labels.", unit="epochs", ge=1, le=10_000)
+    epochs: int = setting(
+        10, "Passes over the labels; 30 for images, unless given.", unit="epochs", ge=1, le=10_000
+    )
     min_steps: int = setting(
         100,
         "Least steps of fine-tuning, however few the labels: more passes are made to reach them.",
@@ -421,7 +423,11 @@ class TransferSettings(Settings):
         le=1,
     )
     tokens_per_batch: int = setting(
-        1024, "Tokens in one step of fine-tuning.", unit="tokens", ge=8, le=16_777_216
+        1024,
+        "Tokens in one step of fine-tuning; those of 64 images, unless given.",
+        unit="tokens",
+        ge=8,
+        le=16_777_216,
     )
     warmup: float = setting(
         0.1,

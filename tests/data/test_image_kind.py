@@ -43,3 +43,36 @@ def test_images_are_told_from_text_without_a_flag(tmp_path):
     assert str(caught.value) == (
         f"{images} holds images, but {notes} holds text: give one kind at a time"
     )
+
+
+BOTH = "note.csv: column 'image' has images and 'text' has text; "
+TEXT = BOTH + "the text is read (--set images.column=image reads the images)"
+IMAGES = BOTH + "the images are read (--text text reads the text)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_images", "said"),
+    [
+        ({}, True, [IMAGES]),
+        ({"text": "text"}, False, [TEXT]),
+        ({"reads": "text"}, False, [TEXT]),
+        ({"reads": "images"}, True, [IMAGES]),
+        ({"image": "image"}, True, []),
+        ({"image": "image", "text": "text"}, True, []),
+    ],
+)
+def test_a_table_of_both_is_what_was_asked_for_and_that_is_said(tmp_path, asked, is_images, said):
+    write(tmp_path / "note.csv", b"text,image\nsome words,a.png\nother words,b.png\n")
+    notes = []
+    assert holds_images([tmp_path / "note.csv"], **asked, note=notes.append) is is_images
+    assert [str(note) for note in notes] == said
+
+
+def test_what_was_asked_for_decides_nothing_where_there_is_only_one_of_both(tmp_path):
+    write(tmp_path / "images" / "a.png")
+    write(tmp_path / "words.csv", b"text,label\nsome words,a\n")
+    notes = []
+    for asked in ({}, {"text": "text"}, {"reads": "text"}, {"reads": "images"}):
+        assert holds_images([tmp_path / "images"], **asked, note=notes.append)
+        assert not holds_images([tmp_path / "words.csv"], **asked, note=notes.append)
+    assert notes == []

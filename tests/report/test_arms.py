@@ -6,7 +6,15 @@ import pytest
 from scipy import sparse
 
 from headstart.errors import InputError
-from headstart.report.arms import Answer, Linear, Majority, Race, expected_seconds, run_arms
+from headstart.report.arms import (
+    Answer,
+    Linear,
+    Majority,
+    Neighbours,
+    Race,
+    expected_seconds,
+    run_arms,
+)
 from headstart.report.cells import Arm, Cell, ScoreTable
 
 GOLD = np.array([0, 1, 0, 0])
@@ -155,3 +163,29 @@ def test_a_balanced_linear_head_finds_a_rare_class_more_often():
         for even in (False, True)
     ]
     assert found[1] > found[0] + 20
+
+
+def test_a_linear_arm_uses_the_features_that_its_own_rows_tell_apart():
+    rng = np.random.default_rng(0)
+    noise, test = rng.normal(size=(100, 3)), rng.normal(size=(40, 3))
+    gold = np.array([0, 1] * 20)
+    good = (noise + 5 * LABELS[:, None], test + 5 * gold[:, None])
+    rows = np.arange(60)
+    plain = Linear(arm("a"), noise, test, "classes").run(rows, LABELS[rows], 0)
+    chosen = Linear(arm("a"), noise, test, "classes", others={"after 2 blocks": good})
+    answer = chosen.run(rows, LABELS[rows], 0)
+    assert (answer.labels == gold).mean() > 0.95 > (plain.labels == gold).mean()
+    assert answer.settings["features"] == "after 2 blocks"
+    kept = Linear(arm("a"), *good, "classes", others={"after 2 blocks": (noise, test)})
+    assert "features" not in kept.run(rows, LABELS[rows], 0).settings
+    # with too few rows to cross-validate there is nothing to choose by
+    few = np.arange(4)
+    assert "features" not in chosen.run(few, LABELS[few], 0).settings
+
+
+def test_neighbours_answer_from_their_rows_alone():
+    train = np.arange(100, dtype=float)[:, None]
+    one = Neighbours(arm("n"), train, np.array([[3.2], [71.0]]), "classes")
+    answer = one.run(np.array([2, 3, 70, 71]), np.array([0, 1, 0, 1]), 0)
+    assert answer.labels.tolist() == [1, 1]
+    assert answer.settings == {"neighbours": 1}

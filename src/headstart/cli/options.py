@@ -29,14 +29,17 @@ Corpus = Annotated[
 Labels = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="DATA", help="Labelled file: csv, tsv, jsonl or parquet.", show_default=False
+        metavar="DATA",
+        help="Labelled table (csv, tsv, jsonl or parquet), or a folder of images for every class.",
+        show_default=False,
     ),
 ]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="Run folder, Hugging Face folder, or hf:ID.")
 ]
 Test = Annotated[
-    str | None, typer.Option("--test", help="Labelled test file, opened once, at the end.")
+    str | None,
+    typer.Option("--test", help="Labelled test file or folder, opened once, at the end."),
 ]
 Text = Annotated[str | None, typer.Option("--text", help="Column of the text (default: inferred)")]
 Label = Annotated[
@@ -71,7 +74,8 @@ Budget = Annotated[
     typer.Option("--budget", help="30m, 4h, 2000 steps, 50M tokens, 10 epochs (default: 30m)"),
 ]
 Probe = Annotated[
-    str | None, typer.Option("--probe", help="Labelled file probed while pretraining runs.")
+    str | None,
+    typer.Option("--probe", help="Labelled file or folder probed while pretraining runs."),
 ]
 Method = Annotated[
     str | None, typer.Option("--method", help="auto, probe, lora, partial or full (default: auto)")
@@ -107,7 +111,9 @@ LabelCounts = Annotated[
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="INPUT...", help="Texts, or files of texts; - reads lines from stdin."),
+    typer.Argument(
+        metavar="INPUT...", help="Texts, files of texts or of images; - reads lines from stdin."
+    ),
 ]
 Prompts = Annotated[
     list[str] | None,

@@ -32,7 +32,7 @@ def pretrain(
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
-    """Pretrain a transformer on your own unlabelled text.
+    """Pretrain a transformer on your own unlabelled text or images.
 
     Example: headstart pretrain docs/ --budget 30m
     """

@@ -20,7 +20,7 @@ def evaluate(
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
-    """Score a fine-tuned model on a labelled file.
+    """Score a fine-tuned model on a labelled file or folder.
 
     Example: headstart evaluate runs/task test.csv
     """
@@ -39,7 +39,7 @@ def predict(
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
-    """Answer for new texts with a fine-tuned model.
+    """Answer for new texts or images with a fine-tuned model.
 
     Example: headstart predict runs/task "is my card on its way?"
     """

@@ -143,8 +143,8 @@ def _family_head(start: Start, *, outputs: int) -> SequenceHead:
 def depths(start: Start, settings: TransferSettings) -> list[int]:
     """After how many blocks a probe may read; 0: after all.
 
-    What masked images teach lies deeper inside than the last block, so there is a choice for models
-    of images; it is left out where the class token is read. Source: He et al. 2022, section 5.
+    What predicting pixels teaches is easiest to read out of inner blocks, so there is a choice for
+    models of images; none where the class token is read. Source: Chen et al. 2020 (iGPT), figure 2.
     """
     layers = start.model.config.num_layers
     if start.model.config.patches is None or settings.head == "family":
@@ -196,25 +196,36 @@ def choose(
     best, scores = best_of(
         options,
         lambda one: _held_out_score(start, examples, one, splits, seed=seed, cache=cache),
-        pretrained=start.pretrained,
+        start,
     )
     return Choice(best, scores, time.perf_counter() - began)
 
 
 def best_of(
-    options: Sequence[Candidate], trial: Callable[[Candidate], float], *, pretrained: bool
+    options: Sequence[Candidate], trial: Callable[[Candidate], float], start: Start
 ) -> tuple[Candidate, dict[str, float]]:
     """The option of which a trial gives most, and all results by name; fresh weights are then
     tried with more passes.
     """
     scores = {one: trial(one) for one in options}
     best = max(scores, key=lambda one: scores[one])
-    if not pretrained:
-        more = replace(best.settings, epochs=best.settings.epochs * FRESH_PASSES)
-        longer = replace(best, settings=more)
+    if not start.pretrained:
+        longer = replace(best, settings=more_passes(start, best.settings))
         scores[longer] = trial(longer)
         best = max(scores, key=lambda one: scores[one])
     return best, {one.name: value for one, value in scores.items()}
+
+
+def more_passes(start: Start, settings: TransferSettings) -> TransferSettings:
+    """What fresh weights are tried with besides: three times the passes.
+
+    Of images also three times the least steps, which are what few labels get: each pass sees them
+    anew, so there is more to learn.
+    """
+    least = settings.min_steps
+    if start.model.config.patches is not None:
+        least *= FRESH_PASSES
+    return replace(settings, epochs=settings.epochs * FRESH_PASSES, min_steps=least)
 
 
 def _held_out_score(

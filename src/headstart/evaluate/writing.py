@@ -204,7 +204,7 @@ def choose_to_write(
         sums, counts = fitted.losses(pairs.take(held))
         return -float(sums.sum() / counts.sum())
 
-    best, scores = best_of(options, trial, pretrained=start.pretrained)
+    best, scores = best_of(options, trial, start)
     return Choice(best, scores, time.perf_counter() - began)
 
 

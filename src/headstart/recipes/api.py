@@ -83,7 +83,7 @@ def pretrain(
     settings: Mapping[str, object] | None = None,
     events: Events | None = None,
 ) -> PretrainResult:
-    """Pretrain a transformer on unlabelled text; writes a run folder.
+    """Pretrain a transformer on unlabelled text or images; writes a run folder.
 
     data: files and folders. start: what to go on from, nothing if not given.
     budget: "30m", "2000 steps", ...
@@ -124,8 +124,9 @@ def finetune(
 ) -> Fitted:
     """Teach a pretrained model a labelled task; writes a run folder.
 
-    data: one labelled file. start: a run, a Hugging Face folder, or "hf:ID". kind: what labels
-    are: "classes", "multilabel", "number", "text" (to be written); inferred if not given.
+    data: one labelled table, or a folder of images for every class. start: a run, a Hugging Face
+    folder, or "hf:ID". kind: what labels are: "classes", "multilabel", "number", "text" (to be
+    written); inferred if not given.
     """
     given = {
         **of_data(_names(data), text=text, label=label, kind=kind),
@@ -169,7 +170,8 @@ def report(
 ) -> Result:
     """Learn whether pretraining pays for a task, and from how many labels on.
 
-    data: one labelled file. corpus: unlabelled text to pretrain on, or start: a pretrained run.
+    data: as in `finetune`. corpus: unlabelled text or images to pretrain on, or start: a pretrained
+    run.
     labels: label counts of the curve, such as [50, 200, "all"].
     """
     given = {
@@ -205,7 +207,7 @@ def evaluate(
 def predict(
     model: Start, inputs: str | Sequence[str], *, text: str | None = None
 ) -> list[Prediction]:
-    """Answers of a fine-tuned model for texts, or for the texts in files, in their order."""
+    """Answers of a fine-tuned model for texts or images, or for those in files, in their order."""
     return load(model).predict(inputs, text=text)
 
 
@@ -265,7 +267,7 @@ def check(
     label: str | None = None,
     test: PathLike | None = None,
 ) -> Result:
-    """Every problem of files of text or of labelled examples, in one pass."""
+    """Every problem of texts, images or labelled examples, in one pass."""
     result = recipes.check(_names(data) or [], text=text, label=label, test=_name(test))
     assert isinstance(result, Result)
     return result
@@ -316,7 +318,7 @@ class Fitted:
         return result
 
     def predict(self, inputs: str | Sequence[str], *, text: str | None = None) -> list[Prediction]:
-        """Answers for texts, or for the texts in files (of tables: in the column `text`)."""
+        """Answers for texts or images, or those in files; text: the column of tables of texts."""
         given = [inputs] if isinstance(inputs, str) else list(inputs)
         result = recipes.predict(self.predictor, given, text=text, events=Silent())
         assert isinstance(result, Predictions)

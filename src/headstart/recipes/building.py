@@ -27,7 +27,6 @@ from headstart.data.loader import (
     Windows,
     permutation,
 )
-from headstart.data.patches import PixelFrame
 from headstart.data.store import TokenStore
 from headstart.errors import InputError
 from headstart.evaluate.transfer_settings import TransferSettings as HowToTransfer
@@ -45,14 +44,12 @@ from headstart.objectives import (
     Vocabulary,
 )
 from headstart.sections import families_for
-from headstart.tasks import Frame
 from headstart.train import TrainSettings
 
 HELD_OUT = 0.01  # share of the corpus on which the final loss is measured
 MOST_HELD_OUT = 200  # stretches of text
 # for Muon: weights that are several matrices, if they are of one height
 STACKED = (("*attention.qkv.weight", 3), ("*mlp.up.weight", 2), ("*cross.kv.weight", 2))
-IMAGES_PER_STEP = 64  # of fine-tuning, where transfer.tokens_per_batch is not given
 LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
 
 
@@ -224,20 +221,15 @@ def _stacked(model: Model) -> tuple[tuple[str, int], ...]:
     return tuple(stack for stack, on in zip(STACKED, there, strict=True) if on)
 
 
-def transfer_settings(
-    settings: FinetuneSettings | ReportSettings, frame: Frame | None = None
-) -> HowToTransfer:
-    """What a transfer is told. frame: how inputs enter the model; images come in larger steps."""
+def transfer_settings(settings: FinetuneSettings | ReportSettings) -> HowToTransfer:
+    """What a transfer is told."""
     chosen, images, machine = settings.transfer, settings.images, settings.machine
-    size = chosen.tokens_per_batch
-    if isinstance(frame, PixelFrame) and "tokens_per_batch" not in chosen.model_fields_set:
-        size = IMAGES_PER_STEP * frame.tokens
     return HowToTransfer(
         lr=chosen.lr,
         epochs=float(chosen.epochs),
         min_steps=chosen.min_steps,
         max_steps=chosen.max_steps,
-        tokens_per_batch=size,
+        tokens_per_batch=chosen.tokens_per_batch,
         weight_decay=chosen.weight_decay,
         warmup=chosen.warmup,
         layer_decay=chosen.layer_decay,

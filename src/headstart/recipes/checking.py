@@ -10,7 +10,7 @@ from headstart.data.check import CheckReport, check_data
 from headstart.data.image_check import check_images
 from headstart.data.image_kind import holds_images
 from headstart.events import Events, Silent
-from headstart.recipes.media import refuse_text
+from headstart.recipes.image_building import refuse_text
 from headstart.recipes.results import Fact, Json, to_json
 from headstart.words import say
 

@@ -52,7 +52,10 @@ def compare(
             + " and ".join(f"{kind} ({', '.join(names[:5])})" for kind, names in kinds)
         )
     examples = read_for(models[0], [data], text=None, label=None, events=listener)
-    answers = [answers_of(model, examples, events=listener) for model in models]
+    answers = [answers_of(models[0], examples, events=listener)]
+    if models[1].reads_images:  # perhaps at another size
+        examples = read_for(models[1], [data], text=None, label=None, events=Silent())
+    answers.append(answers_of(models[1], examples, events=listener))
     kind, gold = examples.kind, examples.labels
     if kind == "multilabel":
         gold = gold.astype("int64")

@@ -14,7 +14,8 @@ from headstart.errors import InputError
 from headstart.evaluate.metrics import Metric, default_metric, score
 from headstart.evaluate.resampling import score_interval
 from headstart.events import Events, Silent
-from headstart.recipes.media import Rows, refuse_text
+from headstart.recipes.image_building import refuse_text
+from headstart.recipes.media import Rows
 from headstart.recipes.results import Measured
 from headstart.recipes.wording import measured_texts
 from headstart.serve.author import Author

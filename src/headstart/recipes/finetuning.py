@@ -38,7 +38,7 @@ from headstart.events import Events
 from headstart.recipes import writing
 from headstart.recipes.building import demand_classes, transfer_settings
 from headstart.recipes.evaluating import echo, measured
-from headstart.recipes.media import Medium, TextMedium, medium_of
+from headstart.recipes.media import Medium, TextMedium, medium_of, suited
 from headstart.recipes.media import Rows as LabelledRows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
@@ -66,8 +66,6 @@ def finetune(
     Raises InputError if the file or the settings cannot be used.
     """
     began = time.perf_counter()
-    folder = RunFolder(Path(settings.out or default_folder("finetune", data))).create()
-    folder.write_settings(to_yaml(settings))
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
     medium = medium_of(
@@ -82,12 +80,15 @@ def finetune(
     )
     if isinstance(medium, TextMedium) and settings.data.kind == "text":
         writing.refuse_early(settings, medium.loaded)
+    settings = suited(settings, medium)
+    folder = RunFolder(Path(settings.out or default_folder("finetune", data))).create()
+    folder.write_settings(to_yaml(settings))
     rows = read_rows_for(data[0], medium, settings, events)
     written = rows.learn.kind == "text"
     origin = medium.start(rows.learn)
     if written:
         writing.refuse_to_write(settings, origin.model)
-    how = transfer_settings(settings, origin.frame)
+    how = transfer_settings(settings)
     _announce(origin, rows, medium, settings, folder, events)
     decisive = {
         "settings": settings_digest(settings),

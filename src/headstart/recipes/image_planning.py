@@ -26,15 +26,15 @@ from headstart.events import Events
 from headstart.families import Model
 from headstart.objectives.masked_image import MaskedAutoencoder
 from headstart.recipes.building import train_settings
+from headstart.recipes.image_building import image_model
 from headstart.recipes.image_pretraining import (
-    IMAGES_PER_BATCH,
     ImageObjective,
     for_images,
     image_objective,
+    tokens_of_batch,
     varied,
 )
 from headstart.recipes.machine import free_memory_gib, matrix_gflops
-from headstart.recipes.media import image_model
 from headstart.recipes.planning import (
     EFFICIENCY,
     GIB,
@@ -92,13 +92,6 @@ def _sample(
     events.progress("decode", SAMPLE, SAMPLE)
     pixels = np.stack(found) if found else np.zeros((0, 3, 1, 1), dtype=np.uint8)
     return pixels, aside["quarantine"], aside["reject"]
-
-
-def tokens_of_batch(settings: PretrainSettings, frame: PixelFrame) -> int:
-    """Tokens of one step."""
-    if "tokens_per_batch" in settings.data.model_fields_set:
-        return settings.data.tokens_per_batch
-    return IMAGES_PER_BATCH * frame.tokens
 
 
 def _shown(objective: ImageObjective) -> float:

@@ -34,7 +34,13 @@ from headstart.families import Model, load_model, resolve, save_model
 from headstart.families.style import PatchDecoder
 from headstart.objectives.masked_image import MaskedAutoencoder, SimpleMaskedImage
 from headstart.recipes.building import train_settings
-from headstart.recipes.media import image_family, image_model, pixel_sequences, refuse_text
+from headstart.recipes.image_building import (
+    image_family,
+    image_model,
+    objective_for_images,
+    pixel_sequences,
+    refuse_text,
+)
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import to_yaml
@@ -47,7 +53,6 @@ HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
 SHOWN_PROBLEMS = 5
 
-IMAGE_OBJECTIVES = ("mae", "simmim")
 ImageObjective = MaskedAutoencoder | SimpleMaskedImage
 
 
@@ -92,8 +97,6 @@ def pretrain_images(
     """
     begin = time.perf_counter()
     refuse_text(data[0], settings.data.text)
-    folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
-    folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
     if start is not None and start.pixels is None:
         raise InputError(f"{data[0]} holds images, but the model of {settings.start} reads text")
@@ -103,6 +106,9 @@ def pretrain_images(
     )
     objective = image_objective(settings, model, frame)
     objective.refuse(model)
+    settings = _resolved(settings, frame)
+    folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
+    folder.write_settings(to_yaml(settings))
     if images is None:
         images = read_images(data, settings.images, folder.path / "images", frame, events)
     labelled = _probe_images(settings, frame, events)
@@ -134,6 +140,25 @@ def pretrain_images(
     return PretrainResult(
         folder.path, trainer.outcome.step, tokens, seconds, loss, unseen, reads="images"
     )
+
+
+def _resolved(settings: PretrainSettings, frame: PixelFrame) -> PretrainSettings:
+    """The settings with all that the images decided, so that run.yaml repeats the run."""
+    update = {"size": frame.image_size, "patch": frame.patch_size}
+    size = tokens_of_batch(settings, frame)
+    return settings.model_copy(
+        update={
+            "images": settings.images.model_copy(update=update),
+            "data": settings.data.model_copy(update={"tokens_per_batch": size}),
+        }
+    )
+
+
+def tokens_of_batch(settings: PretrainSettings, frame: PixelFrame) -> int:
+    """Tokens of one step."""
+    if "tokens_per_batch" in settings.data.model_fields_set:
+        return settings.data.tokens_per_batch
+    return IMAGES_PER_BATCH * frame.tokens
 
 
 def image_objective(settings: PretrainSettings, model: Model, frame: PixelFrame) -> ImageObjective:
@@ -212,8 +237,7 @@ def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Views, Vi
     """Batches to train on, seen anew every epoch, and batches of images held out, as they are."""
     frame = prepared.frame
     rows = ImageRows(prepared.images.pixels, tokens=frame.tokens)
-    given = "tokens_per_batch" in settings.data.model_fields_set
-    size = settings.data.tokens_per_batch if given else IMAGES_PER_BATCH * frame.tokens
+    size = settings.data.tokens_per_batch
     kept = prepared.kept
     apart = max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(kept))))
     order = kept[permutation(len(kept), settings.seed, 1)]
@@ -289,12 +313,6 @@ def _save(
 
 def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:
     """The settings with a family and an objective for images where none were given."""
-    model, objective = image_family(settings.model, data[0]), settings.objective
-    if objective.name not in IMAGE_OBJECTIVES:
-        if "name" in objective.model_fields_set:
-            raise InputError(
-                f"{data[0]} holds images, but objective.name {objective.name} predicts text: leave "
-                f"it out, or write objective.name: {' or '.join(IMAGE_OBJECTIVES)}"
-            )
-        objective = objective.model_copy(update={"name": IMAGE_OBJECTIVES[0]})
+    model = image_family(settings.model, data[0])
+    objective = objective_for_images(settings.objective, data[0])
     return settings.model_copy(update={"model": model, "objective": objective})

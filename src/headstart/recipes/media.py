@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,30 +19,38 @@ from headstart.batch import Sequences
 from headstart.config import (
     IMAGE_FAMILY,
     Family,
+    FinetuneSettings,
     LabelSettings,
     ModelSettings,
     PictureSettings,
+    ReportSettings,
     TextSettings,
 )
 from headstart.data.dataset import Labelled, load_labelled
-from headstart.data.image_batches import as_sequences
 from headstart.data.image_kind import Reads, holds_images
 from headstart.data.image_leaks import find_image_leaks
 from headstart.data.images import LabelledImages, load_labelled_images, usual_side
 from headstart.data.leaks import find_leaks
-from headstart.data.patches import PixelFrame, PixelScale
+from headstart.data.patches import PixelFrame
 from headstart.data.record import Problem
 from headstart.data.text import encode, load_tokenizer, train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.transfer import Start
 from headstart.events import Events
-from headstart.families import Loaded, Model, find, load_model, resolve, vit
-from headstart.nn import Patches
+from headstart.families import Loaded, find, load_model, resolve
 from headstart.recipes.building import fresh_model
+from headstart.recipes.image_building import (
+    image_family,
+    image_model,
+    objective_for_images,
+    pixel_sequences,
+    refuse_text,
+)
 from headstart.sections import ARRANGEMENTS
 from headstart.tasks import Kind, vocabulary_of
 from headstart.words import Phrase, say
 
+IMAGES_PER_STEP, IMAGE_EPOCHS = 64, 30  # of fine-tuning, unless given
 WRITING_FAMILY: Family = "t5"
 
 
@@ -165,6 +173,31 @@ def medium_of(
             "of images"
         )
     return TextMedium(start or "scratch", loaded, text, model, seed, written=written)
+
+
+AnySettings = TypeVar("AnySettings", FinetuneSettings, ReportSettings)
+
+
+def suited(settings: AnySettings, medium: Medium) -> AnySettings:
+    """The settings with what images need otherwise than texts, where it was not given.
+
+    They are written to run.yaml like this, so that the file repeats the run.
+    """
+    if not isinstance(medium, ImageMedium):
+        return settings
+    usual = {"tokens_per_batch": IMAGES_PER_STEP * medium.frame.tokens, "epochs": IMAGE_EPOCHS}
+    transfer = settings.transfer
+    changed = {k: v for k, v in usual.items() if k not in transfer.model_fields_set}
+    size, patch = medium.frame.image_size, medium.frame.patch_size
+    update = {
+        "transfer": transfer.model_copy(update=changed),
+        "model": settings.model.model_copy(update={"family": IMAGE_FAMILY}),
+        "images": settings.images.model_copy(update={"size": size, "patch": patch}),
+    }
+    if isinstance(settings, ReportSettings):
+        objective = objective_for_images(settings.objective, medium.data)
+        return settings.model_copy(update={**update, "objective": objective})
+    return settings.model_copy(update=update)
 
 
 def what_it_reads(loaded: Loaded) -> Reads:
@@ -305,7 +338,7 @@ class ImageMedium:
                 f"{data} holds images, but data.kind text is for texts that follow texts: leave it "
                 "out"
             )
-        self.settings, self.images, self.events = text, images, events
+        self.data, self.settings, self.images, self.events = data, text, images, events
         side = 0 if loaded is not None else usual_side(data, image=images.column)
         shape = image_family(model, data)
         net, self.frame = image_model(shape, images, loaded, side=side, seed=seed)
@@ -360,68 +393,11 @@ def text_start(loaded: Loaded, name: str) -> Start:
     return Start(loaded.model, vocabulary, loaded.heads, tokenizer=tokenizer, name=name)
 
 
-def image_start(loaded: Loaded, name: str) -> Start:
-    """A start from a folder of a model that reads images, at its own size."""
-    patches = loaded.model.config.patches
-    assert patches is not None, "a model of images"
-    frame = PixelFrame(patches.image_size, patches.patch_size, loaded.pixels or PixelScale())
-    return Start(loaded.model, frame, loaded.heads, name=name)
-
-
-def pixel_sequences(pixels: np.ndarray, frame: PixelFrame) -> Sequences:
-    """All of these images, numbered from 0."""
-    return as_sequences(pixels, np.arange(len(pixels)), tokens=frame.tokens)
-
-
-def image_model(
-    model: ModelSettings, images: PictureSettings, start: Loaded | None, *, side: int, seed: int = 0
-) -> tuple[Model, PixelFrame]:
-    """A fresh network for images of about `side` pixels, or the checkpoint's at the wanted size."""
-    if start is not None:
-        patches, scale = start.model.config.patches, start.pixels
-        assert patches is not None, "a model of images"
-        size = images.size or patches.image_size
-        found = vit.at_size(start.model, size)
-        return found, PixelFrame(size, patches.patch_size, scale or PixelScale())
-    size, patch = images.shape(side)
-    layers, hidden, heads, inner = model.shape()
-    fresh = vit.build(
-        num_layers=layers,
-        hidden_size=hidden,
-        num_heads=heads,
-        intermediate_size=inner,
-        dropout=model.dropout,
-        patches=Patches(image_size=size, patch_size=patch),
-        seed=seed,
-    )
-    return fresh, PixelFrame(size, patch)
-
-
-def image_family(model: ModelSettings, data: Path) -> ModelSettings:
-    """The settings with a family for images where none was given."""
-    if model.family == IMAGE_FAMILY:
-        return model
-    if "family" in model.model_fields_set:
-        raise InputError(
-            f"{data} holds images, but model.family {model.family} reads text: leave it out, or "
-            f"write model.family: {IMAGE_FAMILY}"
-        )
-    return model.model_copy(update={"family": IMAGE_FAMILY})
-
-
 def writing_model(model: ModelSettings) -> ModelSettings:
     """The settings with a family that writes where none was given."""
     if "family" in model.model_fields_set:
         return model
     return model.model_copy(update={"family": WRITING_FAMILY})
-
-
-def refuse_text(data: Path, text: str | None) -> None:
-    """Raise InputError if a column of texts is named where images are read."""
-    if text is not None:
-        raise InputError(
-            f"{data} is read for images, so there is no column of texts '{text}': leave --text out"
-        )
 
 
 def _texts(rows: Rows) -> Labelled:

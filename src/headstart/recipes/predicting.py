@@ -11,7 +11,7 @@ from headstart.data.record import Problem
 from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.recipes.evaluating import opened
-from headstart.recipes.media import refuse_text
+from headstart.recipes.image_building import refuse_text
 from headstart.recipes.results import Prediction, Predictions
 from headstart.serve.author import Author
 from headstart.serve.predict import Predictor

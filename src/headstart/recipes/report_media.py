@@ -29,15 +29,9 @@ from headstart.events import Events
 from headstart.families import load_model
 from headstart.recipes.building import demand_classes
 from headstart.recipes.choosing import pretrain as pretrain_either
+from headstart.recipes.image_building import image_start
 from headstart.recipes.image_pretraining import for_images, pretrain_images, read_images
-from headstart.recipes.media import (
-    ImageMedium,
-    Medium,
-    Rows,
-    TextMedium,
-    image_start,
-    text_start,
-)
+from headstart.recipes.media import ImageMedium, Medium, Rows, TextMedium, text_start
 from headstart.report.arms import Contestant, Linear, Neighbours
 from headstart.report.cells import Arm
 from headstart.report.report import Leaks
@@ -49,7 +43,7 @@ MOST_POOL = 5_000  # texts for self-training, whose features every arm computes
 TFIDF = Arm("tfidf", "control", "TF-IDF + linear", "TF-IDF + 线性")
 LSA = Arm("lsa", "control", "LSA + linear", "LSA + 线性")
 PIXELS = Arm("pixels", "control", "Pixels + linear", "像素 + 线性")
-NEIGHBOURS = Arm("pixels-neighbours", "control", "Pixels, nearest neighbours", "像素，最近邻")
+NEIGHBOURS = Arm("pixels-neighbours", "control", "Pixels + neighbours", "像素 + 最近邻")
 HOG = Arm("hog", "control", "HOG + linear", "HOG + 线性")
 OWN_WORDS = Arm("own-probe+lsa", "own", "Own, frozen + LSA", "自预训练，冻结 + LSA")
 

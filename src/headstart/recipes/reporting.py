@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.preprocessing import normalize
 
 from headstart.budget import Budget
-from headstart.config import ImageSettings, PretrainSettings, ReportSettings
+from headstart.config import PretrainSettings, ReportSettings
 from headstart.errors import InputError
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import default_metric
@@ -28,7 +28,7 @@ from headstart.events import Events
 from headstart.families import build_model, resolve
 from headstart.recipes.building import on_machine, transfer_settings
 from headstart.recipes.finetuning import examples_of
-from headstart.recipes.media import ImageMedium, Medium, Rows, medium_of
+from headstart.recipes.media import Medium, Rows, medium_of, suited
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.report_media import Found, Ground, ground_of, linear
 from headstart.recipes.report_result import ReportResult
@@ -81,11 +81,23 @@ class Task:
 def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) -> ReportResult:
     """Run or continue the report on one labelled file."""
     begin = time.monotonic()
+    if len(data) != 1:
+        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    medium = medium_of(
+        data[0],
+        settings.start,
+        text=settings.data,
+        images=settings.images,
+        model=settings.model,
+        seed=settings.seed,
+        events=events,
+    )
+    settings = suited(settings, medium)
     folder = RunFolder(Path(settings.out or default_folder("report", data))).create()
     folder.write_settings(to_yaml(settings))
     spent = _spent(folder)
     try:
-        task = read_task(data, settings, folder, events)
+        task = read_task(data[0], medium, settings, folder, events)
         run = _pretrained(settings, task, folder, events)
         own = task.ground.start(run.model, str(run.model))
         if settings.start is not None:
@@ -165,25 +177,14 @@ def _following(
 
 
 def read_task(
-    data: Sequence[Path], settings: ReportSettings, folder: RunFolder, events: Events
+    data: Path, medium: Medium, settings: ReportSettings, folder: RunFolder, events: Events
 ) -> Task:
     """Labelled rows, split unless there is a test file, and what leaks between the files.
 
     Training rows that stand in the test file are left out of training, corpus records out of the
     corpus.
     """
-    if len(data) != 1:
-        raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
-    medium = medium_of(
-        data[0],
-        settings.start,
-        text=settings.data,
-        images=settings.images,
-        model=settings.model,
-        seed=settings.seed,
-        events=events,
-    )
-    train = medium.read(data[0])
+    train = medium.read(data)
     events.note(train.note)
     rows, quarantined = train.rows, train.quarantined
     if settings.test is None:
@@ -224,7 +225,7 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
         data=settings.data.model_copy(
             update={"paths": settings.corpus, "text": None, "label": None}
         ),
-        images=_images_of(settings, task.medium),
+        images=settings.images.model_copy(update={"column": None}),
         model=settings.model,
         objective=settings.objective,
         optimizer=settings.optimizer,
@@ -248,14 +249,6 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
     facts = json.loads(done.read_text("utf-8"))
     refuse_other_pretraining(place.path, made=facts.get("begun_with", ""), wanted=begun_with)
     return Run(place.model, facts["seconds"], facts["documents"], facts["tokens"])
-
-
-def _images_of(settings: ReportSettings, medium: Medium) -> ImageSettings:
-    """How images of the corpus are read: at the size of the task's."""
-    if not isinstance(medium, ImageMedium):
-        return settings.images
-    size, patch = medium.frame.image_size, medium.frame.patch_size
-    return settings.images.model_copy(update={"size": size, "patch": patch, "column": None})
 
 
 def enter(task: Task, own: Start, settings: ReportSettings, events: Events) -> list[Contestant]:
@@ -285,7 +278,7 @@ def _trained(
     model = own.model
     twin = build_model(model.config, family=model.family, style=model.style, seed=FIXED_SEED)
     scratch = replace(own, model=twin, heads={}, pretrained=False)
-    how = transfer_settings(settings, own.frame)
+    how = transfer_settings(settings)
     seed = FIXED_SEED
     arms = [Transfer(SCRATCH, scratch, train, test, "full", how, seed)]
     methods: list[tuple[Method, Arm, int]] = [
@@ -318,7 +311,7 @@ class Frozen:
 
 def frozen_features(own: Start, task: Task, settings: ReportSettings) -> Frozen:
     """Pooled states, centred by those of the training rows."""
-    how = transfer_settings(settings, own.frame)
+    how = transfer_settings(settings)
     cache = feature_cache(own, how)
     pool = task.ground.pool(task.train)
     rows = [task.train, task.test, *([] if pool is None else [pool])]
