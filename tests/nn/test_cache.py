@@ -107,6 +107,26 @@ def test_beams_of_one_text_share_its_memory():
     assert torch.equal(cache.memory[0][:, 0], before[:, 2])
 
 
+@pytest.mark.parametrize("name", ["gpt", "llama"])
+@torch.no_grad()
+def test_a_common_beginning_stays_where_it_is(name):
+    model, rows = model_of(name), TARGETS.take(np.zeros(3, dtype=np.int64))
+    rows.tokens[rows.starts[1] + 4] = 7  # from here on the second text is another
+    rows.tokens[rows.starts[2] + 4] = 8
+    found = []
+    for common in (0, 4, 5):
+        cache = model.new_cache(sequences=3, room=9)
+        states(name, model, packed(cut(rows, 0, 5)), cache=cache)
+        cache.select(torch.tensor([1, 1]), common=common)
+        chosen = rows.take(np.array([1, 1]))
+        rest = packed(cut(chosen, 5, 20))
+        found.append(torch.cat(states(name, model, rest, cache=cache)))
+    expected = torch.cat([part[5:] for part in whole(name, model, chosen)])
+    assert (found[0] - expected).abs().max() <= 1e-12
+    assert torch.equal(found[0], found[1])
+    assert (found[2] - expected).abs().max() > 1e-3  # the fifth token differs
+
+
 @torch.no_grad()
 def test_a_cache_of_another_text_shows_in_the_states():
     model = model_of("llama")

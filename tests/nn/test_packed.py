@@ -120,6 +120,10 @@ def test_only_plain_blocks_in_bf16_can_be_packed():
 @pytest.mark.parametrize("family", [t5, marian], ids=["t5", "marian"])
 def test_a_packed_decoder_that_looks_at_an_encoder_gives_the_same(family, dtype):
     model = build_model(family.build(**SIZES).config, family="t5").eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
     exact = family_states(model)
     ready = copy.deepcopy(model).to(dtype)
     formats = (torch.float32, torch.bfloat16)
@@ -140,11 +144,14 @@ def test_a_packed_decoder_that_looks_at_an_encoder_gives_the_same(family, dtype)
 
 @torch.inference_mode()
 def family_states(model):
-    """What a decoder says of two tokens each, the second by its cache."""
+    """What a decoder says of two tokens each, the second by its cache, and of texts without one."""
     sources = padded(TEXTS)
     cache = model.new_cache(sequences=5, room=3)
     first, second = (padded(ragged((1,) * 5, seed=seed)) for seed in (1, 2))
     batch = two_streams(sources, first)
     states = [in_order(model.decode(batch, model.encode(batch), cache), first)]
     states.append(in_order(model.decode(two_streams(sources, second), None, cache), second))
+    texts = packed(ragged((4, 1, 6, 2, 3), seed=3))
+    both = two_streams(sources, texts)
+    states.append(in_order(model.decode(both, model.encode(both)), texts))
     return torch.cat(states).float()

@@ -105,8 +105,11 @@ def test_prompts_are_answered_in_their_order_in_small_batches(writer, monkeypatc
 
 def test_a_long_prompt_goes_on_from_its_end(writer):
     long = "card number 7 is lost, " * 30
-    (found,) = writer.generate([long], max_new=10)
-    assert writer.cuts([long, "card"], max_new=10) == 1
+    found, other = writer.generate([long, "card"], max_new=10)
+    assert (found.cut, other.cut) == (True, False)
+    stream = writer.stream(long, max_new=10)
+    assert "".join(stream) == found.text
+    assert stream.text.cut
     ids = writer.tokenizer.encode(long, add_special_tokens=False).ids
     kept = writer.tokenizer.decode(ids[-54:])
     assert found.text == writer.generate([kept], max_new=10)[0].text
@@ -114,6 +117,26 @@ def test_a_long_prompt_goes_on_from_its_end(writer):
     with pytest.raises(InputError) as caught:
         writer.generate(["card"], max_new=64)
     assert str(caught.value) == ("max_new is 64, but this model has 64 positions: give at most 63")
+
+
+def test_a_text_that_is_cut_still_begins_as_every_text_does(monkeypatch):
+    tokenizer = train_tokenizer(TEXTS, kind="bpe", vocab_size=420, style="roberta")
+    model = find("llama").build(vocab_size=tokenizer.get_vocab_size(), **SIZES).eval()
+    generator = Generator(room.Writer(model, make_head(model, "causal").eval()), tokenizer)
+    seen, write = [], room.generate
+    monkeypatch.setattr(
+        room, "generate", lambda writer, ids, how, **rest: seen.append(ids) or write(
+            writer, ids, how, **rest
+        )
+    )  # fmt: skip
+    long = "lost card " * 60
+    found = generator.generate([long, "card"], max_new=8)
+    assert [text.cut for text in found] == [True, False]
+    ids = tokenizer.encode(long, add_special_tokens=False).ids
+    begin = tokenizer.token_to_id("<s>")
+    ((cut, whole),) = seen
+    assert cut == [begin, *ids[-55:]]  # of 64 positions 8 are for what comes
+    assert whole == [begin, *tokenizer.encode("card", add_special_tokens=False).ids]
 
 
 def test_packed_half_precision_writes_nearly_the_same(gpt):

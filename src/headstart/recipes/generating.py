@@ -41,8 +41,6 @@ def generate(
     generator = _opened(model)
     for note in generator.notes:
         listener.note(note)
-    if cut := generator.cuts(every, **choices):
-        listener.note(say("prompts_cut", count=cut))
     begun = time.perf_counter()
     live = show is not None and len(every) == 1 and generator.how(**choices).beams == 1
     if live and show is not None:
@@ -54,6 +52,8 @@ def generate(
     else:
         texts = generator.generate(every, stop=stop, **choices)
     seconds = time.perf_counter() - begun
+    if cut := sum(text.cut for text in texts):
+        listener.note(say("prompts_cut", count=cut))
     tokens = sum(text.tokens for text in texts)
     listener.note(say("generated", tokens=tokens, seconds=seconds, speed=tokens / seconds))
     return Generations([Generated(t.prompt, t.text, t.tokens, t.ended) for t in texts], shown=live)

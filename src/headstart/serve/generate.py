@@ -38,20 +38,21 @@ _SPANS = re.compile(r"(<extra_id_\d+>)")
 @dataclass(frozen=True)
 class Text:
     """What was written. tokens: how many; ended: "end" by an end token, "stop" by a stop string,
-    "length" because there were enough.
+    "length" because there were enough. cut: whether the prompt was too long to be read whole.
     """
 
     prompt: str
     text: str
     tokens: int
     ended: Ending
+    cut: bool = False
 
 
 class Stream:
     """An iterator over the pieces of one text; `text` is the whole once they have come."""
 
-    def __init__(self, prompt: str, pieces: Pieces, steps: Iterator[list[Token]]):
-        self._prompt, self._pieces, self._steps = prompt, pieces, steps
+    def __init__(self, prompt: str, pieces: Pieces, steps: Iterator[list[Token]], *, cut: bool):
+        self._prompt, self._pieces, self._steps, self._cut = prompt, pieces, steps, cut
         self._said: list[str] = []
         self._count = 0
         self._ended: Ending = "length"
@@ -66,7 +67,7 @@ class Stream:
     @property
     def text(self) -> Text:
         """What was written so far."""
-        return Text(self._prompt, "".join(self._said), self._count, self._ended)
+        return Text(self._prompt, "".join(self._said), self._count, self._ended, self._cut)
 
     def _run(self) -> Iterator[str]:
         for (token,) in self._steps:
@@ -140,8 +141,8 @@ class Generator:
         not depend on the others but for the last bits of its numbers.
         """
         how, ends_with = self._fitted(choices), self._stop(stop)
-        read = [self._encode(prompt, number) for number, prompt in enumerate(prompts, 1)]
-        read = [self._cut(ids, how) for ids in read]
+        whole = [self._encode(prompt, number) for number, prompt in enumerate(prompts, 1)]
+        read = [self._cut(ids, how) for ids in whole]
         texts: dict[int, Text] = {}
         for chosen in _batches([len(ids) for ids in read], how):
             some = [read[number] for number in chosen]
@@ -150,7 +151,8 @@ class Generator:
             ):
                 pieces = self._pieces(ids, stop)
                 text = "".join(map(pieces.add, found.tokens)) + pieces.end()
-                texts[number] = Text(prompts[number], text, len(found.tokens), found.ended)
+                cut = len(ids) < len(whole[number])
+                texts[number] = Text(prompts[number], text, len(found.tokens), found.ended, cut)
         return [texts[number] for number in range(len(prompts))]
 
     def stream(
@@ -170,15 +172,10 @@ class Generator:
                 f"{how.beams} beams are known only when all have ended: leave beams out, or use "
                 "generate instead of stream"
             )
-        ids = self._cut(self._encode(prompt, 1), how)
-        pieces = self._pieces(ids, stop)
-        return Stream(prompt, pieces, steps(self.writer, [ids], how, stop=self._stop(stop)))
-
-    def cuts(self, prompts: Sequence[str], **choices: Unpack[Choices]) -> int:
-        """How many of the prompts are too long to be read whole."""
-        how = self._fitted(choices)
-        read = [self._encode(prompt, number) for number, prompt in enumerate(prompts, 1)]
-        return sum(len(self._cut(ids, how)) < len(ids) for ids in read)
+        whole = self._encode(prompt, 1)
+        ids = self._cut(whole, how)
+        tokens = steps(self.writer, [ids], how, stop=self._stop(stop))
+        return Stream(prompt, self._pieces(ids, stop), tokens, cut=len(ids) < len(whole))
 
     def _encode(self, prompt: str, number: int) -> list[int]:
         """The tokens of a prompt, with those that the model wants before and after it."""
@@ -224,7 +221,9 @@ class Generator:
             return ids
         if self._two:
             return ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]]
-        return ids[-(longest - how.max_new) :]
+        room = longest - how.max_new
+        first = [] if self._frame[0] is None else ids[:1]  # what every text begins with
+        return ids if len(ids) <= room else [*first, *ids[len(ids) - room + len(first) :]]
 
     def _stop(self, stops: Sequence[str]) -> Stop | None:
         if isinstance(stops, str):
@@ -241,7 +240,9 @@ def refuse(folder: Path) -> None:
     """Raise InputError if the model of a folder cannot write, before its weights are read."""
     hf = read_fields(folder / "config.json")
     word = hf.values.get("model_type")
-    family = find_model_type(str(word), source=hf.source)
+    if not isinstance(word, str):
+        raise hf.refused("model_type", word, "a word")
+    family = find_model_type(word, source=hf.source)
     config = family.config_from_hf(hf)
     if HEAD not in family.heads or not (config.causal or config.decoder_layers):
         able = ", ".join(family.name for family in FAMILIES if HEAD in family.heads)
