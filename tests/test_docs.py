@@ -17,9 +17,15 @@ STATIONS = (
     "pretrain",
     "clip",
     "finetune",
+<<<<<<< HEAD
     "writing",
     "generate",
     "images",
+=======
+    "images",
+    "writing",
+    "generate",
+>>>>>>> seq2seq
     "data",
     "python-api",
     "settings",

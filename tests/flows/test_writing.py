@@ -1,6 +1,9 @@
 """Pairs of texts are learnt, and stock transformers writes the same texts token for token."""
 
+import json
 import os
+import shutil
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -78,6 +81,31 @@ def test_stock_transformers_writes_the_same_tokens_and_has_the_same_loss(learnt,
     assert (sums / counts)[0] == pytest.approx(stock_loss(stock, spell, author, two=two), abs=1e-5)
     other, _ = author.losses(SOURCES[:1], TARGETS[1:2])
     assert abs(other[0] - sums[0]) > 0.1
+
+
+def test_how_a_text_goes_on_is_read_from_the_folder(learnt, tmp_path):
+    _, _, folder = learnt("gpt")
+    place = Path(shutil.copytree(folder, tmp_path / "model"))
+    said = json.loads((place / "generation_config.json").read_text())
+    assert said == {
+        **{"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0},
+        "max_new_tokens": SETTINGS.target_length,
+    }
+    changed = json.dumps({**said, "num_beams": 4, "max_new_tokens": 6})
+    (place / "generation_config.json").write_text(changed)
+    stock = transformers.AutoModelForCausalLM.from_pretrained(place).eval()
+    spell = transformers.AutoTokenizer.from_pretrained(place)
+    author, greedy = Author.open(place), Author.open(folder)
+    assert author.how.beams == 4
+    differ = 0
+    for text in ("The card was", "money money sold town", "Thanks! lost", *SOURCES[:2]):
+        inputs = spell(text, return_tensors="pt", return_token_type_ids=False)
+        with torch.no_grad():
+            found = stock.generate(**inputs)[0, inputs["input_ids"].shape[1] :]
+        expected = spell.decode(found, skip_special_tokens=True).strip()
+        assert author.write([text]) == [expected]
+        differ += greedy.write([text]) != [expected]
+    assert differ
 
 
 def stock_loss(stock, spell, author, *, two: bool) -> float:

@@ -270,3 +270,19 @@ def test_images_have_no_texts_to_write_after_them(tmp_path):
     assert str(caught.value) == (
         f"{photos} holds images, but data.kind text is for texts that follow texts: leave it out"
     )
+
+
+def test_two_runs_that_write_are_compared_on_the_same_rows(folder, straight):
+    better = finetune(folder, "better", **{"transfer.min_steps": 120, "transfer.layer_decay": 1.0})
+    names = str(folder / "straight"), str(folder / "better")
+    found = hs.compare(*names, test=folder / "pairs.csv")
+    assert found.metric == "ROUGE-L"
+    assert found.difference == pytest.approx(found.second_score - found.first_score)
+    assert found.low <= found.difference <= found.high
+    assert found.second_score > 0.9
+    assert better.evaluate(folder / "pairs.csv").score == pytest.approx(found.second_score)
+    assert found.verdict == (
+        f"{names[1]} is better: the 95% interval over 16 rows excludes no difference"
+    )
+    swapped = hs.compare(*names[::-1], test=folder / "pairs.csv")
+    assert (swapped.low, swapped.high) == pytest.approx((-found.high, -found.low))

@@ -85,6 +85,20 @@ def wording(
     return spreads(measure, seeds=len(written), rows=len(gold), seed=seed)
 
 
+def rouge_difference(
+    first: Sequence[str], second: Sequence[str], gold: Sequence[str], *, seed: int = 0
+) -> tuple[Spread, Spread, Spread]:
+    """ROUGE-L of two models' texts for the same rows, and the second minus the first."""
+    each = np.stack([_rouge(texts, gold)[:, -1] for texts in (first, second)])  # 2 N
+
+    def measure(_: np.ndarray, times: np.ndarray) -> dict[str, float]:
+        one, two = (each @ times / times.sum()).tolist()
+        return {"first": one, "second": two, "difference": two - one}
+
+    found = spreads(measure, seeds=1, rows=len(gold), seed=seed)
+    return found["first"], found["second"], found["difference"]
+
+
 def loss_spread(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0) -> Spread:
     """Mean loss of a token over all rows and seeds. sums, counts: (S, N)."""
 
@@ -146,15 +160,18 @@ def first_words(text: str, count: int) -> str:
 
 
 def _counts(written: Sequence[str], gold: Sequence[str], bleu: _Corpus, chrf: _Corpus) -> Counts:
+    same = [[float(one.strip() == two.strip())] for one, two in zip(written, gold, strict=True)]
+    means = np.hstack([_rouge(written, gold), np.asarray(same)])
+    return Counts(means, bleu.rows(written, gold), chrf.rows(written, gold))
+
+
+def _rouge(written: Sequence[str], gold: Sequence[str]) -> np.ndarray:
+    """(N, 3) F1 of ROUGE-1, ROUGE-2 and ROUGE-L."""
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(list(_ROUGE.values()), tokenizer=Words())
-    means = np.zeros((len(gold), len(MEANS)))
-    for row, (text, wanted) in enumerate(zip(written, gold, strict=True)):
-        found = scorer.score(wanted, text)
-        same = float(text.strip() == wanted.strip())
-        means[row] = [*(found[name].fmeasure for name in _ROUGE.values()), same]
-    return Counts(means, bleu.rows(written, gold), chrf.rows(written, gold))
+    found = [scorer.score(wanted, text) for text, wanted in zip(written, gold, strict=True)]
+    return np.asarray([[one[name].fmeasure for name in _ROUGE.values()] for one in found])
 
 
 def _scores(counts: Counts, times: np.ndarray, bleu: _Corpus, chrf: _Corpus) -> dict[str, float]:

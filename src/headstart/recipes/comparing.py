@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.config import FinetuneSettings
 from headstart.errors import HeadstartError, InputError
 from headstart.evaluate.metrics import default_metric, score
 from headstart.evaluate.resampling import difference_interval
+from headstart.evaluate.wording import LEADING, rouge_difference
 from headstart.events import Events, Silent
-from headstart.recipes.evaluating import answers_of, read_for
+from headstart.recipes.evaluating import answers_of, read_for, read_texts
 from headstart.recipes.results import Comparison
+from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
 from headstart.settings_file import make_settings
 from headstart.train import RunFolder
@@ -33,7 +36,15 @@ def compare(
     if not first or not second:
         raise InputError("two models are needed: headstart compare runs/a runs/b --test test.csv")
     data = Path(test or _common_test(first, second))
-    models = [Predictor.open(first), Predictor.open(second)]
+    opened = [Author.open(name) or Predictor.open(name) for name in (first, second)]
+    authors = [one for one in opened if isinstance(one, Author)]
+    models = [one for one in opened if isinstance(one, Predictor)]
+    if len(authors) == 1:
+        raise InputError(
+            f"{first} and {second} answer different questions: one writes texts, the other does not"
+        )
+    if authors:
+        return _compare_texts((first, second), authors, data, listener)
     kinds = [(model.fitted.kind, tuple(model.classes)) for model in models]
     if kinds[0] != kinds[1]:
         raise InputError(
@@ -51,21 +62,43 @@ def compare(
     metric = default_metric(gold, kind=kind)
     values = [score(one, gold, kind=kind, metric=metric).value for one in answers]
     interval = difference_interval(answers[0], answers[1], gold, kind=kind, metric=metric)
+    ends = (interval.low, interval.high)
+    return _comparison((first, second), metric, values, ends, len(examples))
+
+
+def _compare_texts(
+    names: tuple[str, str], authors: Sequence[Author], data: Path, events: Events
+) -> Comparison:
+    rows = read_texts([data], None, None, events)
+    written = [author.write(rows.texts) for author in authors]
+    one, two, gap = rouge_difference(written[0], written[1], rows.labels.tolist())
+    values = [one.value, two.value]
+    return _comparison(names, LEADING, values, (gap.low, gap.high), len(rows))
+
+
+def _comparison(
+    names: tuple[str, str],
+    metric: str,
+    values: Sequence[float],
+    ends: tuple[float, float],
+    rows: int,
+) -> Comparison:
+    """Two scores and the interval of the second minus the first, with what it means."""
     key = "compare_alike"
-    if interval.low > 0:
+    if ends[0] > 0:
         key = "compare_second"
-    elif interval.high < 0:
+    elif ends[1] < 0:
         key = "compare_first"
     return Comparison(
-        first=first,
-        second=second,
+        first=names[0],
+        second=names[1],
         metric=metric,
         first_score=values[0],
         second_score=values[1],
         difference=values[1] - values[0],
-        low=interval.low,
-        high=interval.high,
-        verdict=say(key, first=first, second=second, rows=len(examples)),
+        low=ends[0],
+        high=ends[1],
+        verdict=say(key, first=names[0], second=names[1], rows=rows),
     )
 
 
