@@ -88,6 +88,7 @@ def test_the_command_streams_one_prompt_and_lists_several(gpt, capsys, monkeypat
     assert [text["ended"] for text in texts] == ["stop"] * 3
 
 
+@pytest.mark.slow
 def test_a_t5_that_learnt_by_hidden_spans_fills_them(t5):
     prompts = [
         "四 五 one two <extra_id_0> five 一 二 三",
