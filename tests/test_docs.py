@@ -17,15 +17,9 @@ STATIONS = (
     "pretrain",
     "clip",
     "finetune",
-<<<<<<< HEAD
     "writing",
     "generate",
     "images",
-=======
-    "images",
-    "writing",
-    "generate",
->>>>>>> seq2seq
     "data",
     "python-api",
     "settings",

@@ -20,6 +20,7 @@ DECODERS = ["gpt", "llama", "reformer"]
 BOTH = ["modern", "bert", "roberta", "gpt", "llama", "reformer"]
 TWO_STACKS = ["t5", "marian"]
 IMAGES = ["vit"]
+TWO_TOWERS = ["clip"]
 NEEDS = {
     "mlm": ("encoder", ENCODERS),
     "nsp": ("encoder", ENCODERS),
@@ -32,6 +33,7 @@ NEEDS = {
     "mae": ("image encoder", IMAGES),
     "simmim": ("image encoder", IMAGES),
     "beit": ("image encoder", IMAGES),
+    "image_text": ("two towers", TWO_TOWERS),
 }
 IS_A = {
     "modern": "an encoder",
@@ -43,6 +45,7 @@ IS_A = {
     "t5": "an encoder-decoder",
     "marian": "an encoder-decoder",
     "vit": "an image encoder",
+    "clip": "two towers",
 }
 # A Reformer becomes what its objective needs, a checkpoint of one is what it is.
 NAMES = get_args(ObjectiveName)

@@ -8,6 +8,7 @@ from headstart.data.code_book import CodeBook
 from headstart.errors import InputError
 from headstart.objectives import (
     IMAGE_OBJECTIVES,
+    PAIR_OBJECTIVES,
     TEXT_OBJECTIVES,
     BagOfWords,
     CausalLanguage,
@@ -43,7 +44,8 @@ def test_the_listed_names_are_those_of_the_parts(vocabulary):
 
 def test_every_part_of_every_objective_in_the_settings_is_listed():
     parts = {part for name in get_args(ObjectiveName) for part in name.split("+")}
-    assert parts == {*TEXT_OBJECTIVES, *IMAGE_OBJECTIVES, "spans"}  # spans is a contrast
+    listed = {*TEXT_OBJECTIVES, *IMAGE_OBJECTIVES, *PAIR_OBJECTIVES}
+    assert parts == {*listed, "spans"}  # spans is a contrast
     assert parts == set(OBJECTIVE_NEEDS)
 
 

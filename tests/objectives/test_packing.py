@@ -40,7 +40,7 @@ def part_of(name: str) -> str:
 
 def objective(name: str, vocabulary) -> Pretraining:
     if part_of(name) == "causal":
-        return Pretraining([CausalLanguage()], vocabulary)
+        return Pretraining([CausalLanguage(vocabulary)], vocabulary)
     known = replace(vocabulary, sentinels=tuple(range(36, 40)))
     return Pretraining([SpanCorruption(known)], known)
 

@@ -48,9 +48,9 @@ def stock(name="ReformerModel", *, layers="both", **config):
 
 
 def save_stock(model, folder):
-    """As for other families, but transformers does not add the bias that it saves."""
+    """As for other families, but transformers before 5.24 does not add the bias that it saves."""
     randomise(model)
-    if hasattr(model, "lm_head"):
+    if hasattr(model, "lm_head") and model.lm_head.decoder.bias is None:
         torch.nn.init.zeros_(model.lm_head.bias)
     model.save_pretrained(folder)
     return model
@@ -111,7 +111,7 @@ def test_our_reformer_gives_the_same_scores_when_opened_by_transformers(
     again, report = getattr(transformers, name).from_pretrained(
         tmp_path / "b", output_loading_info=True
     )
-    assert not report["missing_keys"]
+    assert set(report["missing_keys"]) <= {"lm_head.bias"}  # which does nothing from 5.24 on
     assert not report["unexpected_keys"]
     ours = outputs(loaded, kind, ragged(TEXTS))
     assert_close(ours, stock_outputs(again.eval(), ragged(TEXTS), name=field))
@@ -165,11 +165,14 @@ def test_another_hash_seed_shows_in_long_texts_only(tmp_path):
     assert (ours[6:] - expected[6:]).abs().max() > 1e-2
 
 
-def test_the_bias_of_the_language_head_is_read_and_added_and_written(tmp_path):
+def test_the_bias_of_the_language_head_is_read_by_its_former_name_and_added_and_written(tmp_path):
     theirs = save_stock(stock("ReformerForMaskedLM"), tmp_path / "a")
+    if theirs.lm_head.decoder.bias is not None:
+        torch.nn.init.zeros_(theirs.lm_head.decoder.bias)
     path = tmp_path / "a" / "model.safetensors"
     bias = torch.linspace(-1, 1, VOCAB)
     weights = safetensors.torch.load_file(path) | {"lm_head.bias": bias}
+    weights.pop("lm_head.decoder.bias", None)
     safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
     loaded = load_model(tmp_path / "a")
     ours = outputs(loaded, "masked", ragged(TEXTS))
@@ -177,7 +180,7 @@ def test_the_bias_of_the_language_head_is_read_and_added_and_written(tmp_path):
     assert not any(name == "bias" for name, _ in loaded.heads["masked"].named_parameters())
     save_model(loaded.model, loaded.heads, tmp_path / "b", pad=0)
     written = safetensors.torch.load_file(tmp_path / "b" / "model.safetensors")
-    assert torch.equal(written["lm_head.bias"], bias)
+    assert torch.equal(written["lm_head.decoder.bias"], bias)
 
 
 def test_a_config_without_buckets_gets_those_of_its_longest_text(tmp_path):

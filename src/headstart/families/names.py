@@ -123,6 +123,7 @@ class Spelling:
     prefixes: what may stand before the body's names; the first is written.
     renamed: (pattern, replacement) from old files' names. dropped: patterns of tensors that are no
     weights. tied: (name, original) of a weight that is a copy and is not written.
+    former: (name, new name) of a weight that newer files have beside the one that it was before.
     inside: beginnings of head names that files keep under the body's prefix.
     """
 
@@ -130,6 +131,7 @@ class Spelling:
     renamed: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
     tied: tuple[tuple[str, str], ...] = ()
+    former: tuple[tuple[str, str], ...] = ()
     inside: tuple[str, ...] = ("pooler.",)
 
     def plain(self, name: str) -> str | None:
@@ -155,6 +157,9 @@ class Spelling:
         for copy, original in self.tied:  # some files hold only the copy
             if copy in found and original not in found:
                 found[original] = found.pop(copy)
+        for name, new in self.former:
+            if name in found:
+                found.setdefault(new, found.pop(name))
         return found
 
 

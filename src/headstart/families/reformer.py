@@ -53,7 +53,7 @@ BODY = (
 )
 LANGUAGE = (
     Rule(("lm_head.decoder.weight",), "decoder.weight"),
-    Rule(("lm_head.bias",), "bias"),
+    Rule(("lm_head.decoder.bias",), "bias"),
 )
 # the bias is fixed because transformers 5 reads it and leaves it out, where version 4 added it
 STYLE = HeadStyle(transform=False, tied=False, decoder_bias=False, fixed_bias=True)
@@ -236,6 +236,7 @@ REFORMER = Family(
         dropped=(
             r"encoder\.layers\.\d+\.attention\.self_attention\.(self_)?mask_value_float(16|32)",
         ),
+        former=(("lm_head.bias", "lm_head.decoder.bias"),),  # transformers before 5.24
     ),
 )
 build = REFORMER.build

@@ -12,12 +12,14 @@ from headstart.objectives.span_corruption import SpanCorruption
 from headstart.objectives.table_loss import table_loss
 from headstart.objectives.visual_tokens import VisualTokens
 
-# of texts, and of images; contrast is for both
+# of texts, of images, and of both together; contrast is for each of the first two
 TEXT_OBJECTIVES = ("mlm", "nsp", "causal", "hybrid", "bow", "contrast", "span_corruption")
 IMAGE_OBJECTIVES = ("mae", "simmim", "beit", "contrast")
+PAIR_OBJECTIVES = ("image_text",)
 
 __all__ = [
     "IMAGE_OBJECTIVES",
+    "PAIR_OBJECTIVES",
     "TEXT_OBJECTIVES",
     "BagOfWords",
     "CausalLanguage",
