@@ -231,7 +231,7 @@ def photos(tmp_path_factory) -> np.ndarray:
 @pytest.mark.parametrize("objective", image_cases())
 def test_it_beats_the_best_constant_answer_on_unseen_images(photos, tmp_path, objective):
     settings = make_settings(PretrainSettings, given={**IMAGES, "objective.name": objective})
-    model, frame = image_model(settings, None, side=32)
+    model, frame = image_model(settings.model, settings.images, None, side=32)
     source, held_out = image_batches(settings, photos, frame)
     codes, _ = code_book(tmp_path, source, frame, count=32, seed=0, data="photos", events=Silent())
     what = image_objective(settings, model, frame, codes=codes)

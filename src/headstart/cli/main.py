@@ -70,7 +70,7 @@ def _program(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Pretrain transformers on your own text, and learn whether it paid.
+    """Pretrain transformers on your own text and images, and learn whether it paid.
 
     Start with: headstart demo
     """
