@@ -43,7 +43,7 @@ def gpt(tmp_path_factory):
 def t5(tmp_path_factory):
     folder = tmp_path_factory.mktemp("t5")
     return hs.pretrain(
-        corpus(folder), out=folder / "run", family="t5", budget="250 steps", settings=SETTINGS
+        corpus(folder), out=folder / "run", family="t5", budget="500 steps", settings=SETTINGS
     ).folder
 
 

@@ -172,6 +172,8 @@ def train_on_text(texts, corpus, **given):
     name = given["objective.name"]
     parts = set(name.split("+"))
     own = NEXT if "nsp" in parts else {"budget": f"{STEPS} steps"}
+    if parts == {"spans"}:
+        own = {"budget": f"{2 * STEPS} steps"}
     if {"mlm", "spans"} <= parts:  # contrast is learnt first
         own = {"budget": f"{2 * STEPS} steps", "objective.mlm_weight": 5}
     given = {**TINY, **own, **given}
