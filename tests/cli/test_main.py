@@ -204,6 +204,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(stand_in, capsys):
         "held_out_loss": 4.5,
         "reads": "text",
         "retrieval": None,
+        "writes": False,
     }
 
 

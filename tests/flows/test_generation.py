@@ -21,7 +21,7 @@ SETTINGS = {
 
 def corpus(folder):
     place = folder / "corpus"
-    place.mkdir()
+    place.mkdir(parents=True)
     for number in range(6):
         begin = number * 3
         words = [ROUND[(begin + n) % len(ROUND)] for n in range(400)]
@@ -99,3 +99,14 @@ def test_a_t5_that_learnt_by_hidden_spans_fills_them(t5):
         ["<extra_id_0>", "three", "four"],
         ["<extra_id_0>", "five", "一"],
     ]
+
+
+def test_what_can_write_is_said_to_go_on_with_a_text(tmp_path):
+    found = {}
+    for family in ("gpt", "bert"):
+        made = hs.pretrain(
+            corpus(tmp_path / family), out=tmp_path / family / "run", family=family,
+            budget="1 steps", settings=SETTINGS,
+        )  # fmt: skip
+        found[family] = made.next_commands()[2:]
+    assert found == {"gpt": [f'headstart generate {tmp_path}/gpt/run "a beginning"'], "bert": []}

@@ -40,6 +40,7 @@ from headstart.recipes.building import (
     window_length,
 )
 from headstart.recipes.results import PretrainResult
+from headstart.sections import WRITERS
 from headstart.settings_file import to_yaml
 from headstart.tasks import tokenized, vocabulary_of
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
@@ -124,7 +125,8 @@ def pretrain(
     outcome = trainer.outcome
     events.progress("pretrain", outcome.total, outcome.total)
     seconds = time.perf_counter() - begin
-    return PretrainResult(folder.path, outcome.step, tokens, seconds, loss, unseen)
+    writes = model.arrangement in WRITERS
+    return PretrainResult(folder.path, outcome.step, tokens, seconds, loss, unseen, writes=writes)
 
 
 def _probes(

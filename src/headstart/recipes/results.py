@@ -111,7 +111,8 @@ class PretrainResult:
 
     folder: the run folder; its `model/` opens anywhere. seconds: wall-clock time.
     loss, held_out_loss: mean loss of the last steps, and on documents held out (nats a target).
-    reads: what the model reads. retrieval: of captions for images held out and the reverse.
+    reads: what the model reads; writes: whether it goes on with texts.
+    retrieval: of captions for images held out and the reverse.
     """
 
     folder: Path
@@ -122,6 +123,7 @@ class PretrainResult:
     held_out_loss: float
     reads: Literal["text", "images", "pairs"] = "text"
     retrieval: Retrieved | None = None
+    writes: bool = False
 
     @property
     def model(self) -> Path:
@@ -146,7 +148,7 @@ class PretrainResult:
         return _record(self)
 
     def next_commands(self) -> Sequence[str]:
-        """Transfer the model, or ask whether it paid."""
+        """Transfer the model, ask whether it paid, or let it write."""
         run = shlex.quote(str(self.folder))
         if self.reads == "pairs":
             return [
@@ -157,6 +159,7 @@ class PretrainResult:
         return [
             f"headstart finetune {labels} --from {run}",
             f"headstart report {labels} --from {run}",
+            *([f'headstart generate {run} "a beginning"'] if self.writes else []),
         ]
 
 
