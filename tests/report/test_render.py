@@ -153,7 +153,8 @@ def test_numbers_of_labels_are_rounded_and_open_ends_are_said_in_words():
     assert open_range == "fewer than 50 – more than 3,200"
     assert words.points(-0.0312, signed=True) == "−3.1"
     assert words.points(-0.0004, signed=True) == "+0.0"
-    assert [words.duration(s, "en") for s in (0.25, 80, 840, 9000)] == [
+    assert [words.duration(s, "en") for s in (0.0002, 0.25, 80, 840, 9000)] == [
+        "< 0.01 s",
         "0.25 s",
         "80 s",
         "14 min",

@@ -393,7 +393,9 @@ def share(level: float) -> str:
 
 
 def duration(seconds: float, lang: Lang) -> str:
-    """A time with its unit: 0.3 s, 4 s, 12 min, 3.5 h."""
+    """A time with its unit: < 0.01 s, 0.3 s, 4 s, 12 min, 3.5 h."""
+    if seconds < 0.01:
+        return say("seconds", lang, n="< 0.01")
     if seconds < 90:
         return say("seconds", lang, n=f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}")
     if seconds < 5400:
