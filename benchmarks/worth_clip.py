@@ -101,6 +101,7 @@ def scores(task: Task, run: Path, budget: str, overrides: Mapping[str, str]) -> 
     given = [f"--set={key}={value}" for key, value in overrides.items()]
     caption = f"--set=pairs.caption={task.caption}"
     made = headstart("pretrain", train, "--out", run, "--budget", budget, caption, *given)
+    made.pop("folder")  # a place of this machine
     found = headstart("evaluate", run, test, "--text", task.caption)
     named = headstart("evaluate", run, test, "--label", task.label)
     towers = Towers.open(resolve(run))
