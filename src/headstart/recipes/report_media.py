@@ -16,7 +16,7 @@ import numpy as np
 
 from headstart.config import PretrainSettings, ReportSettings
 from headstart.data.dataset import Corpus, Labelled
-from headstart.data.image_leaks import find_image_leaks
+from headstart.data.image_leaks import ImageLeakReport, find_image_leaks
 from headstart.data.images import Images, LabelledImages
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.patches import PixelFrame
@@ -56,6 +56,18 @@ class Found:
     train_drop: frozenset[int]
     summary: Leaks
     said: str
+
+    @staticmethod
+    def of(found: LeakReport | ImageLeakReport) -> Found:
+        """What was found, counted for the page."""
+        exact = found.corpus.get("exact", 0)
+        summary = Leaks(
+            exact=exact,
+            near=sum(found.corpus.values()) - exact,
+            train_test=len(found.train_drop),
+            removed=len(found.drop),
+        )
+        return Found(found.drop, found.train_drop, summary, str(found))
 
 
 class Ground(Protocol):
@@ -138,14 +150,7 @@ class TextGround:
             corpus = Corpus(self.settings.corpus, encoding=encoding, bad_rows="skip")
         found = self.found = find_leaks(corpus, test=test.texts, train=train.texts)
         self.corpus = None if corpus is None else corpus.without(found.drop)
-        exact = found.corpus.get("exact", 0)
-        summary = Leaks(
-            exact=exact,
-            near=sum(found.corpus.values()) - exact,
-            train_test=len(found.train_drop),
-            removed=len(found.drop),
-        )
-        return Found(found.drop, found.train_drop, summary, str(found))
+        return Found.of(found)
 
     def pretrain(self, settings: PretrainSettings, events: Events) -> tuple[float, int, int]:
         """As the verb does, without what leaks."""
@@ -222,14 +227,7 @@ class ImageGround:
             self.corpus = read_images(paths, columns, self.place, frame, self.events)
         found = find_image_leaks(self.corpus, test=test.images, train=train.images)
         self.drop = found.drop
-        exact = found.corpus.get("exact", 0)
-        summary = Leaks(
-            exact=exact,
-            near=sum(found.corpus.values()) - exact,
-            train_test=len(found.train_drop),
-            removed=len(found.drop),
-        )
-        return Found(found.drop, found.train_drop, summary, str(found))
+        return Found.of(found)
 
     def pretrain(self, settings: PretrainSettings, events: Events) -> tuple[float, int, int]:
         """At the size at which the task's images are read."""
