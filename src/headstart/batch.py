@@ -8,7 +8,7 @@ Legend: T tokens in the flat stream (padding included), S sequences.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +71,18 @@ def even_size(size: int) -> int:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """A stream as runs of tokens that see only each other: each sequence, and padding by rows.
+
+    ends: (N + 1,) int32, where each run begins and, at last, the length of the stream.
+    longest: tokens of the longest run.
+    """
+
+    ends: Tensor
+    longest: int
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where each token of a flat stream belongs.
 
@@ -84,6 +96,7 @@ class Layout:
     rows: ((count, width), ...) the blocks; their areas add up to T. Rows of width 1 may be filling
         at the end, see `even_size`.
     packed: whether some row holds more than one sequence.
+    runs: the stream's runs, found when it goes to a GPU, whose kernels take them all at once.
     """
 
     lengths: Tensor
@@ -92,6 +105,7 @@ class Layout:
     first: Tensor
     rows: tuple[tuple[int, int], ...]
     packed: bool
+    runs: Runs | None = None
 
     @property
     def one_each(self) -> bool:
@@ -101,14 +115,32 @@ class Layout:
 
     def to(self, device: Device) -> Layout:
         """The same layout on another device."""
+        here = self.lengths.to(device)
+        runs = self.runs
+        if runs is None and here.device.type == "cuda":
+            runs = self.find_runs()
         return Layout(
-            self.lengths.to(device),
+            here,
             self.positions.to(device),
             self.sequence.to(device),
             self.first.to(device),
             self.rows,
             self.packed,
+            None if runs is None else replace(runs, ends=runs.ends.to(device)),
         )
+
+    def find_runs(self) -> Runs:
+        """The runs of a stream that still lies on the CPU."""
+        owner = self.sequence.numpy()
+        begins = np.ones(len(owner) + 1, dtype=bool)  # the last one is the end
+        begins[1:-1] = owner[1:] != owner[:-1]
+        start = 0
+        for count, width in self.rows:
+            begins[start : start + count * width : width] = True
+            start += count * width
+        ends = np.flatnonzero(begins)
+        longest = int(np.diff(ends).max(initial=0))
+        return Runs(self.first.new_tensor(ends).int(), longest)
 
 
 @dataclass

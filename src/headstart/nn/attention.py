@@ -2,8 +2,9 @@
 
 On a CPU the backward pass of `scaled_dot_product_attention` is several times slower than batched
 matrix products for short rows, so training uses those up to `PRODUCTS_BELOW`. Processors without
-matrix tiles also answer faster by products, unless there is little to multiply. Everything else
-goes through `scaled_dot_product_attention`.
+matrix tiles also answer faster by products, unless there is little to multiply. A GPU takes all
+runs of a stream at once, by the flash kernel for sequences of unlike length (Dao 2023), in 16 bits.
+Everything else goes through `scaled_dot_product_attention`.
 
 Legend: T stream, R rows, W width, M keys of a row, H heads, K heads of keys and values, D head
 width.
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
-from headstart.nn.mask import Crossings, RowMask
+from headstart.nn.mask import Crossings, Masks, RowMask, RunMask
 from headstart.nn.position import Rotation, rotate
 
 PRODUCTS_BELOW = 320  # row width (tokens) up to which training on a CPU multiplies explicitly
@@ -47,7 +48,7 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        masks: tuple[RowMask, ...],
+        masks: Masks,
         turn: Rotation | None,
         past: Past | None = None,
     ) -> Tensor:
@@ -80,7 +81,7 @@ class HeadShape:
     def mix(
         self,
         qkv: Tensor,
-        masks: tuple[RowMask, ...],
+        masks: Masks,
         turn: Rotation | None,
         past: Past | None = None,
         *,
@@ -166,7 +167,7 @@ def _mix_rows(
 
 def attend(
     qkv: Tensor,
-    masks: tuple[RowMask, ...],
+    masks: Masks,
     turn: Rotation | None = None,
     dropout: float = 0.0,
     scale: float | None = None,
@@ -177,22 +178,48 @@ def attend(
     cover the stream; turn: rotary angles; scale: of the scores, None: 1 / sqrt(D).
     Returns (T, H * D).
     """
+    if isinstance(masks, RunMask):
+        return _by_runs(_turned(qkv, turn), masks, dropout, scale)
     if qkv.device.type == "cpu" and not dropout and _by_products(qkv, masks):
         cos, sin = (None, None) if turn is None else (turn.cos, turn.sin)
         near = [mask.relative for mask in masks if mask.relative is not None]
         mixed: Tensor = _RowProducts.apply(qkv, cos, sin, masks, scale, *near)  # type: ignore[no-untyped-call]
         return mixed
-    if turn is not None and qkv.requires_grad:
-        turned = rotate(qkv[:, :2].flatten(1, 2), turn).view(qkv[:, :2].shape)
-        qkv = torch.cat([turned, qkv[:, 2:]], 1)
-    elif turn is not None:
-        half = qkv.shape[-1] // 2
-        _turn(qkv[:, :2], turn.cos[:, None, :, half:], turn.sin[:, None, :, half:])
+    qkv = _turned(qkv, turn)
     blocks = torch.split(qkv, [mask.count * mask.width for mask in masks])
     parts = [
         _kernel(block, mask, dropout, scale) for block, mask in zip(blocks, masks, strict=True)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _turned(qkv: Tensor, turn: Rotation | None) -> Tensor:
+    """Queries and keys turned by their positions, in place where no gradient is needed."""
+    if turn is None:
+        return qkv
+    if qkv.requires_grad:
+        turned = rotate(qkv[:, :2].flatten(1, 2), turn).view(qkv[:, :2].shape)
+        return torch.cat([turned, qkv[:, 2:]], 1)
+    half = qkv.shape[-1] // 2
+    _turn(qkv[:, :2], turn.cos[:, None, :, half:], turn.sin[:, None, :, half:])
+    return qkv
+
+
+def takes_runs(dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether the flash kernel computes in this format and with heads of this width."""
+    return dtype in (torch.bfloat16, torch.float16) and head_dim % 8 == 0 and head_dim <= 256
+
+
+def _by_runs(qkv: Tensor, mask: RunMask, dropout: float, scale: float | None) -> Tensor:
+    """All runs at once on a GPU: (T, 3, H, D) to (T, H * D)."""
+    q, k, v = qkv.unbind(1)
+    ends, longest = mask.runs.ends, mask.runs.longest
+    causal = mask.after == 0 and mask.before < 0
+    sides = {} if causal else {"window_size_left": mask.before, "window_size_right": mask.after}
+    out: Tensor = torch.ops.aten._flash_attention_forward(
+        q, k, v, ends, ends, longest, longest, dropout, causal, False, scale=scale, **sides
+    )[0]
+    return out.flatten(1)
 
 
 def _by_products(qkv: Tensor, masks: tuple[RowMask, ...]) -> bool:

@@ -10,7 +10,7 @@ from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
 from headstart.nn.cross import CrossAttention, Seen
 from headstart.nn.lsh import LocalAttention, LSHAttention
-from headstart.nn.mask import RowMask
+from headstart.nn.mask import Masks
 from headstart.nn.mlp import MLP
 from headstart.nn.norm import Norm
 from headstart.nn.position import Rotation
@@ -34,7 +34,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        masks: tuple[RowMask, ...],
+        masks: Masks,
         turn: Rotation | None,
         past: Past | None = None,
         seen: Seen | None = None,

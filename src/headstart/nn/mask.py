@@ -1,6 +1,7 @@
 """Who may attend to whom: the only place, with positions, that reads a `Layout`.
 
-Within a stream tokens attend along its rows (`RowMask`). Between two streams, and to what a cache
+Within a stream tokens attend along its rows (`RowMask`), or on a GPU in all its runs at once
+(`RunMask`). Between two streams, and to what a cache
 holds, they attend sequence by sequence (`Crossing`), whatever rows these lie in.
 
 Legend: T stream, S sequences, R rows, W width of a row block, M tokens of the longest memory.
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from headstart.batch import Layout
+from headstart.batch import Layout, Runs
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,29 @@ class RowMask:
         if relative.requires_grad:
             return both
         return replace(self, bias=both.whole(), causal=False)
+
+
+@dataclass(frozen=True)
+class RunMask:
+    """Each token sees the tokens of its own run: all, or those from `before` to `after` it.
+
+    before, after: how many tokens away; -1: all.
+    """
+
+    runs: Runs
+    before: int
+    after: int
+
+
+Masks = tuple[RowMask, ...] | RunMask
+
+
+def run_mask(layout: Layout, *, causal: bool, window: int | None) -> RunMask | None:
+    """The mask of all runs at once, where the stream lies on a device that takes it so."""
+    if layout.runs is None:
+        return None
+    reach = -1 if window is None else window // 2
+    return RunMask(layout.runs, reach, 0 if causal else reach)
 
 
 def row_masks(

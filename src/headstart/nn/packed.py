@@ -17,7 +17,7 @@ from headstart.nn.attention import Attention
 from headstart.nn.block import Block
 from headstart.nn.cache import Past
 from headstart.nn.cross import Seen
-from headstart.nn.mask import RowMask
+from headstart.nn.mask import Masks
 from headstart.nn.mlp import activated
 from headstart.nn.position import Rotation
 from headstart.nn.stack import Transformer
@@ -101,7 +101,7 @@ class PackedBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
-        masks: tuple[RowMask, ...],
+        masks: Masks,
         turn: Rotation | None,
         past: Past | None = None,
         seen: Seen | None = None,

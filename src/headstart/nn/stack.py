@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from headstart.batch import Layout
 from headstart.errors import InputError
+from headstart.nn.attention import takes_runs
 from headstart.nn.block import Block
 from headstart.nn.cache import Cache, Past, Step
 from headstart.nn.config import TransformerConfig
 from headstart.nn.cross import Memory, Seen
-from headstart.nn.mask import RowMask, crossings, row_masks
+from headstart.nn.mask import Masks, crossings, row_masks, run_mask
 from headstart.nn.norm import Norm
 from headstart.nn.position import RelativeBias, rotation
 from headstart.nn.reversible import branches_of, run, states
@@ -91,7 +92,7 @@ class Transformer(nn.Module):
     ) -> Iterator[Tensor]:
         config = self.config
         ordered = config.causal if causal is None else causal
-        full: tuple[RowMask, ...] = ()
+        full: Masks = ()
         step = None
         if cache is None:
             full = self._masks(layout, causal=ordered, window=None, dtype=x.dtype)
@@ -119,7 +120,11 @@ class Transformer(nn.Module):
 
     def _masks(
         self, layout: Layout, *, causal: bool, window: int | None, dtype: torch.dtype
-    ) -> tuple[RowMask, ...]:
+    ) -> Masks:
+        if self.relative is None and takes_runs(dtype, self.config.head_dim):
+            whole = run_mask(layout, causal=causal, window=window)
+            if whole is not None:
+                return whole
         masks = row_masks(layout, causal=causal, window=window, dtype=dtype)
         if self.relative is None:
             return masks
