@@ -84,14 +84,18 @@ def test_runs_at_once_equal_rows_with_gradients(arranged, causal, window):
 @gpu
 @pytest.mark.parametrize("family", ["bert", "gpt", "modern", "llama"])
 def test_a_model_on_a_gpu_gives_the_states_it_gives_on_a_cpu(family):
-    model = find(family).build(
-        num_layers=2,
-        hidden_size=64,
-        num_heads=2,
-        intermediate_size=128,
-        vocab_size=60,
-        max_positions=32,
-    ).eval()
+    model = (
+        find(family)
+        .build(
+            num_layers=2,
+            hidden_size=64,
+            num_heads=2,
+            intermediate_size=128,
+            vocab_size=60,
+            max_positions=32,
+        )
+        .eval()
+    )
     batch = packed(ragged())
     real = batch.layout["tokens"].sequence >= 0
     with torch.no_grad():

@@ -24,6 +24,7 @@ from headstart.evaluate.features import (
     TOKENS_PER_BATCH,
     FeatureCache,
     Precision,
+    find_device,
     for_inference,
     read_out,
 )
@@ -167,9 +168,10 @@ def load_fitted(
         frame = stock_vocabulary(tokenizer)
     else:
         raise InputError(f"{folder} has no tokenizer.json, so its model cannot be given text")
+    device = find_device("auto")
     return Fitted(
-        model=found.model,
-        head=found.head,
+        model=found.model.to(device),
+        head=found.head.to(device),
         kind=found.kind,
         classes=found.classes,
         frame=frame,

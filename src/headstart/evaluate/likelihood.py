@@ -11,6 +11,7 @@ Sources: Salazar et al. 2020, "Masked Language Model Scoring" (pseudo-log-likeli
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -79,12 +80,13 @@ def likelihood(
             f"{loaded.model.family} has the heads: {found}; give a pretrained run whose objective "
             "predicts tokens"
         )
-    body = for_inference(loaded.model, precision)
+    body = for_inference(loaded.model, precision, device="auto")
     causal = reading == "causal"
     cut, measure = (_overlapping, _causal) if causal else (_side_by_side, _masked)
     room = vocabulary.room(body.config.max_positions, max_length)
     windows, owner = cut(texts, room, vocabulary)
     sums, counts = np.zeros(len(windows)), np.zeros(len(windows), dtype=np.int64)
+    head = copy.deepcopy(head).to(body.embed.tokens.weight.device)
     with frozen(body), frozen(head):
         for chosen in _groups(windows.lengths, squared=not causal):
             poll()
@@ -154,11 +156,12 @@ def _causal(
     model: Model, head: LanguageHead, windows: Sequences, vocabulary: Vocabulary
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum and number of the log-probabilities of each window's tokens after those before them."""
-    batch = _batch(windows, vocabulary)
+    batch = _batch(windows, vocabulary, model)
     layout = batch.layout["tokens"]
     sequence, tokens = layout.sequence, batch.inputs["tokens"]
     whose = sequence.clamp(min=0)
-    first = torch.from_numpy(windows.fields["known"])[whose] + int(vocabulary.cls is not None)
+    known = torch.from_numpy(windows.fields["known"]).to(whose.device)
+    first = known[whose] + int(vocabulary.cls is not None)
     last = layout.lengths[whose] - int(vocabulary.sep is not None)
     asked = (sequence >= 0) & (layout.positions >= first) & (layout.positions < last)
     at = torch.nonzero(asked).flatten()
@@ -174,9 +177,9 @@ def _masked(
     assert vocabulary.mask is not None, "a masked language model has a mask token"
     copies = windows.take(np.repeat(np.arange(len(windows)), windows.lengths))
     hides = ragged_index(np.zeros(len(windows), np.int64), windows.lengths)
-    batch = _batch(copies, vocabulary)
+    batch = _batch(copies, vocabulary, model)
     first = batch.layout["tokens"].first
-    at = first + int(vocabulary.cls is not None) + torch.from_numpy(hides)
+    at = first + int(vocabulary.cls is not None) + torch.from_numpy(hides).to(first.device)
     right = batch.inputs["tokens"][at].clone()
     batch.inputs["tokens"][at] = vocabulary.mask
     found = log_chances(model, head, model.encode(batch)[at], right)
@@ -184,11 +187,12 @@ def _masked(
     return _by_window(found, owner, len(windows))
 
 
-def _batch(windows: Sequences, vocabulary: Vocabulary) -> Batch:
+def _batch(windows: Sequences, vocabulary: Vocabulary, model: Model) -> Batch:
     tokens, layout = lay_out(
         windows, prefix=vocabulary.cls, suffix=vocabulary.sep, pad=vocabulary.pad
     )
-    return Batch({"tokens": tokens}, {"tokens": layout}, {})
+    batch = Batch({"tokens": tokens}, {"tokens": layout}, {})
+    return batch.to(model.embed.tokens.weight.device)
 
 
 def log_chances(model: Model, head: LanguageHead, states: Tensor, right: Tensor) -> Tensor:
@@ -204,6 +208,6 @@ def log_chances(model: Model, head: LanguageHead, states: Tensor, right: Tensor)
 
 
 def _by_window(values: Tensor, owner: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
-    places = owner.numpy()
-    sums = np.bincount(places, values.double().numpy(), count)
+    places = owner.cpu().numpy()
+    sums = np.bincount(places, values.double().cpu().numpy(), count)
     return sums, np.bincount(places, minlength=count)

@@ -20,6 +20,7 @@ from headstart.data.pack import lay_out
 from headstart.data.patches import PixelFrame, PixelScale, cut, lay_out_patches
 from headstart.data.text import encode, load_tokenizer
 from headstart.errors import HeadstartError, InputError
+from headstart.evaluate.features import find_device
 from headstart.families import load_model, pool, resolve
 from headstart.families.catalog import find_model_type
 from headstart.families.fields import read_fields
@@ -52,7 +53,8 @@ class Towers:
             )
         patches = images.patches
         frame = PixelFrame(patches.image_size, patches.patch_size, loaded.pixels or PixelScale())
-        return cls(loaded.model, head, frame, load_tokenizer(folder))
+        device = find_device("auto")
+        return cls(loaded.model.to(device), head.to(device), frame, load_tokenizer(folder))
 
     @property
     def factor(self) -> float:

@@ -23,7 +23,7 @@ from headstart.batch import Sequences
 from headstart.data.loader import TokenBatches
 from headstart.data.text import framed
 from headstart.errors import InputError
-from headstart.evaluate.features import Precision, for_inference, frozen
+from headstart.evaluate.features import Precision, find_device, for_inference, frozen
 from headstart.evaluate.finetune import (
     LEAST_FOR_HOLDOUT,
     Watch,
@@ -134,9 +134,10 @@ def open_writing(
 ) -> Writing:
     """A model that has learnt to write, from the folder that it was saved in."""
     found = load_writing(folder)
+    device = find_device("auto")
     return Writing(
-        model=found.model,
-        head=found.head,
+        model=found.model.to(device),
+        head=found.head.to(device),
         frame=stock_vocabulary(tokenizer),
         method="loaded",
         max_length=found.max_length,

@@ -303,10 +303,11 @@ def run_steps(trainer: Trainer, events: Events, speed: Callable[[float], str]) -
 def measure_held_out(objective: Trainable, learner: Learner, held_out: Batches) -> float:
     """Mean loss on what was held out, with the masks of seed 0."""
     total, count = 0.0, 0
+    device = next(learner.parameters()).device
     learner.eval()
     with torch.no_grad():
         for n in range(held_out.batches_per_epoch):
-            batch = objective.prepare(held_out.batch(n), np.random.default_rng(n), 1.0)
+            batch = objective.prepare(held_out.batch(n), np.random.default_rng(n), 1.0).to(device)
             loss = objective.loss(learner.model, learner.heads, batch)
             total += float(loss.value) * loss.count
             count += loss.count

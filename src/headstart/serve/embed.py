@@ -55,7 +55,8 @@ class Encoder:
         model = load_model(folder).model
         refuse_towers(model, start)
         style = read_sentence_style(folder, model, head=(folder / HEAD).is_file())
-        return cls(for_inference(model, precision), load_tokenizer(folder), style, cut=cut)
+        ready = for_inference(model, precision, device="auto")
+        return cls(ready, load_tokenizer(folder), style, cut=cut)
 
     def encode(
         self,

@@ -118,8 +118,8 @@ class Generator:
         loaded = load_model(folder)
         if HEAD not in loaded.heads:
             raise InputError(_headless(folder))
-        model = for_inference(loaded.model, precision, formats=PACKED_FORMATS)
-        head = copy.deepcopy(loaded.heads[HEAD]).to(model.embed.tokens.weight.dtype)
+        model = for_inference(loaded.model, precision, device="auto", formats=PACKED_FORMATS)
+        head = copy.deepcopy(loaded.heads[HEAD]).to(model.embed.tokens.weight)
         two = model.decoder is not None
         defaults = read_defaults(folder, two=two, end=special_ids(tokenizer).sep)
         return cls(Writer(model, head, pack=True), tokenizer, defaults)
