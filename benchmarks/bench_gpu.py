@@ -7,8 +7,9 @@ Both sides train the same network in bf16 on the same inputs, in one process and
 rounds. The peer is transformers' model in a plain loop (less overhead than its Trainer) with SDPA,
 bf16 autocast, fused AdamW and no dropout, texts grouped by length; its batches lie on the GPU
 beforehand, and for images its pixels are seen as they are. It is also measured with a quarter of
-the batch, which may be faster: the better of the two is what ours is compared with. Ours is the whole Trainer: data,
-masking, copies, Muon. `--compile` adds the peer under torch.compile where its shapes never change.
+the batch: take the better of the two. Ours is the whole Trainer: data, masking, copies, Muon.
+`--compile` adds the peer under torch.compile where its shapes never change; `--profile` shows the
+kernels in which our step spends its time.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12, help="of each side in each round")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--inputs", type=Path, help="folder of inputs; made where it has none")
     parser.add_argument("--results", type=Path, help="folder for the dated JSON file")
     options = parser.parse_args()
@@ -169,6 +171,8 @@ def compared(name: str, inputs: Path, options: argparse.Namespace) -> dict[str, 
             torch.cuda.synchronize()
             rates[side].append(amount / (time.perf_counter() - start))
             memory[side] = (torch.cuda.max_memory_allocated() - before) / 2**30
+    if options.profile:
+        kernels(sides["ours"])
     flops = model_flops(name, shape, inputs)
     found: dict[str, Any] = {"unit": f"{shape.unit}/s", "rates": rates, "activations_gib": memory}
     for side, values in rates.items():
@@ -183,6 +187,21 @@ def compared(name: str, inputs: Path, options: argparse.Namespace) -> dict[str, 
             flush=True,
         )
     return found
+
+
+def kernels(step: Step) -> None:
+    """Print where the GPU's time goes in three steps."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
+        for _ in range(3):
+            step()
+    table = seen.key_averages()
+    total = sum(event.self_device_time_total for event in table)
+    for event in sorted(table, key=lambda event: -event.self_device_time_total)[:14]:
+        share = event.self_device_time_total / max(total, 1)
+        print(f"    {100 * share:4.1f} %  {event.count:6}  {event.key[:90]}")
+    print(f"    {total / 3e3:.1f} ms of kernels a step")
 
 
 def windows(inputs: Path, shape: Shape, *, special: int) -> Sequences:
@@ -226,8 +245,8 @@ def ours(name: str, shape: Shape, inputs: Path) -> Step:
         special = (PAD, CLS, SEP, MASK)
         vocabulary = Vocabulary(VOCABULARY, PAD, CLS, SEP, MASK, special, starts)
         if family == "gpt":
-            ids = joined(inputs, shape)
-            lengths = np.full(len(ids), shape.longest)
+            ids = joined(inputs, shape)[:, : shape.longest - 2]  # [CLS] and [SEP] come around them
+            lengths = np.full(len(ids), ids.shape[1])
             held = Sequences(ids.ravel(), lengths, np.arange(len(ids)))
             objective = Pretraining([CausalLanguage(vocabulary)], vocabulary)
         else:

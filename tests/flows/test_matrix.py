@@ -259,7 +259,8 @@ def part_of(what, learner, held_out, number) -> tuple[dict[str, float], int]:
         learner.train()  # views differ by dropout alone
     with torch.no_grad():
         batch = what.prepare(held_out.batch(number), np.random.default_rng(number), 1.0)
-        loss = what.loss(learner.model, learner.heads, batch)
+        there = next(learner.parameters()).device
+        loss = what.loss(learner.model, learner.heads, batch.to(there))
     parts = {n: float(v) for n, v in loss.parts.items()} or {what.parts[0].name: float(loss.value)}
     return parts, loss.count
 

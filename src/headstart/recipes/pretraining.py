@@ -347,11 +347,12 @@ def _save(
 
 
 def saved_heads(learner: Learner) -> dict[str, nn.Module]:
-    """The heads that Hugging Face's format has a place for."""
+    """The heads that the family's folders have a place for; no task needs the others."""
     model = learner.model
     assert isinstance(model, Model)
+    known = find(model.family).heads
     heads: dict[str, nn.Module] = {}
     for name, kind in PLACES.items():
-        if name in learner.heads:
+        if name in learner.heads and kind in known:
             heads[kind] = learner.heads[name]
     return heads
