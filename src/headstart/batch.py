@@ -8,6 +8,7 @@ Legend: T tokens in the flat stream (padding included), S sequences.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -115,18 +116,23 @@ class Layout:
 
     def to(self, device: Device) -> Layout:
         """The same layout on another device."""
-        here = self.lengths.to(device)
-        runs = self.runs
-        if runs is None and here.device.type == "cuda":
+        there = self.each(lambda tensor: _sent(tensor, device))
+        if self.runs is None and there.lengths.device.type == "cuda":
             runs = self.find_runs()
+            return replace(there, runs=replace(runs, ends=_sent(runs.ends, device)))
+        return there
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Layout:
+        """With every tensor changed."""
+        runs = self.runs
         return Layout(
-            here,
-            self.positions.to(device),
-            self.sequence.to(device),
-            self.first.to(device),
+            change(self.lengths),
+            change(self.positions),
+            change(self.sequence),
+            change(self.first),
             self.rows,
             self.packed,
-            None if runs is None else replace(runs, ends=runs.ends.to(device)),
+            None if runs is None else replace(runs, ends=change(runs.ends)),
         )
 
     def find_runs(self) -> Runs:
@@ -162,8 +168,29 @@ class Batch:
     def to(self, device: Device) -> Batch:
         """The same batch on another device."""
         return Batch(
-            {name: t.to(device) for name, t in self.inputs.items()},
+            {name: _sent(t, device) for name, t in self.inputs.items()},
             {name: layout.to(device) for name, layout in self.layout.items()},
-            {name: t.to(device) for name, t in self.targets.items()},
+            {name: _sent(t, device) for name, t in self.targets.items()},
             self.task,
         )
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies from by itself, with the runs of its streams."""
+        layouts = {
+            name: replace(layout, runs=layout.find_runs()).each(_pinned)
+            for name, layout in self.layout.items()
+        }
+        return Batch(
+            {name: _pinned(t) for name, t in self.inputs.items()},
+            layouts,
+            {name: _pinned(t) for name, t in self.targets.items()},
+            self.task,
+        )
+
+
+def _sent(tensor: Tensor, device: Device) -> Tensor:
+    return tensor.to(device, non_blocking=tensor.is_pinned())
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor.pin_memory()

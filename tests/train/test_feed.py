@@ -7,12 +7,13 @@ from headstart.train.feed import Feeder, dropout_seed, mask_rng
 from toy_training import NextToken, Sequence
 
 
-def feeder(*, ahead: bool, accumulate: int = 2) -> Feeder:
+def feeder(*, ahead: int, accumulate: int = 2) -> Feeder:
     return Feeder(Sequence(), NextToken(), seed=3, accumulate=accumulate, ahead=ahead)
 
 
-def test_preparing_ahead_gives_the_same_batches_in_any_order_of_positions():
-    plain, ahead = feeder(ahead=False), feeder(ahead=True)
+@pytest.mark.parametrize("count", [1, 3])
+def test_preparing_ahead_gives_the_same_batches_in_any_order_of_positions(count):
+    plain, ahead = feeder(ahead=0), feeder(ahead=count)
     for position in (0, 1, 2, 7, 7, 3):
         pairs = zip(plain.micros(position), ahead.micros(position), strict=True)
         for one, two in pairs:
@@ -23,7 +24,7 @@ def test_preparing_ahead_gives_the_same_batches_in_any_order_of_positions():
 
 
 def test_micro_batches_are_the_sources_batches_in_order():
-    numbers = [m.index[0] // 4 for p in range(3) for m in feeder(ahead=False).micros(p)]
+    numbers = [m.index[0] // 4 for p in range(3) for m in feeder(ahead=0).micros(p)]
     assert numbers == [0, 1, 2, 3, 4, 5]
 
 
@@ -41,7 +42,7 @@ def test_what_goes_wrong_in_the_thread_comes_out_where_the_batch_is_asked_for():
                 raise ValueError("row 3")
             return super().batch(n)
 
-    made = Feeder(Broken(), NextToken(), seed=0, accumulate=1, ahead=True)
+    made = Feeder(Broken(), NextToken(), seed=0, accumulate=1, ahead=2)
     for position in range(3):
         assert len(list(made.micros(position))) == 1
     with pytest.raises(ValueError, match=r"^row 3$"):

@@ -2,23 +2,25 @@
 
 In: a source, an objective and a seed. Out: prepared micro-batches. All randomness of a micro-batch
 (masks, dropout) comes from generators keyed by (seed, position, micro), so the saved position of a
-run is one number. On a GPU the next micro-batch is prepared in a thread while this one computes.
+run is one number. For a GPU the next micro-batches are prepared in threads while this one computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from headstart.batch import Batch
 from headstart.train.learner import Source, Trainable
+from headstart.train.precision import Precision
 from headstart.train.schedule import step_progress
 
 _MASKS, _DROPOUT = 1, 2
+MOST_AHEAD = 16  # micro-batches held in memory
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Micro:
     batch: Batch
     index: np.ndarray
     tokens: int
+
+
+def micros_ahead(precision: Precision) -> int:
+    """How many micro-batches to prepare ahead: for a GPU one a thread, one core being left."""
+    if precision.device.type != "cuda":
+        return 0
+    return min(MOST_AHEAD, max(1, precision.threads - 1))
 
 
 def mask_rng(seed: int, position: int, micro: int) -> np.random.Generator:
@@ -48,22 +57,25 @@ class Feeder:
     """Prepares the micro-batches of a position.
 
     total: steps of the run, for objectives that change on the way; 0 while it is not known.
+    ahead: how many micro-batches are prepared before they are asked for, each in a thread and in
+    pinned memory; 0: none.
     """
 
     def __init__(
-        self, source: Source, objective: Trainable, *, seed: int, accumulate: int, ahead: bool
+        self, source: Source, objective: Trainable, *, seed: int, accumulate: int, ahead: int
     ):
         self.source, self.objective = source, objective
         self.seed, self.accumulate = seed, accumulate
         self.total = 0
-        self._pool = ThreadPoolExecutor(1, "headstart-feed") if ahead else None
-        self._next: tuple[tuple[int, int, int], Future[Micro]] | None = None
+        self.ahead = ahead
+        self._pool = ThreadPoolExecutor(ahead, "headstart-feed") if ahead else None
+        self._waiting: dict[int, Future[Micro]] = {}
+        self._known_total = 0  # with which those that wait were prepared
 
     def micros(self, position: int) -> Iterator[Micro]:
         """The micro-batches of one position, in order."""
         for micro in range(self.accumulate):
-            following = divmod(position * self.accumulate + micro + 1, self.accumulate)
-            yield self._get(position, micro, following)
+            yield self._get(position * self.accumulate + micro)
 
     def prepare(self, position: int, micro: int) -> Micro:
         """One micro-batch: a pure function of the arguments and of `total`."""
@@ -77,18 +89,23 @@ class Feeder:
         """End the thread."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool, self._next = None, None
+        self._pool, self._waiting = None, {}
 
-    def _get(self, position: int, micro: int, following: tuple[int, int]) -> Micro:
+    def _get(self, number: int) -> Micro:
+        """Micro-batch of this number, counted through all positions."""
         if self._pool is None:
-            return self.prepare(position, micro)
-        waiting, self._next = self._next, None
-        if waiting is not None and waiting[0] == (position, micro, self.total):
-            found = waiting[1].result()
-        else:
-            found = self.prepare(position, micro)
-        self._next = ((*following, self.total), self._pool.submit(self.prepare, *following))
-        return found
+            return self.prepare(*divmod(number, self.accumulate))
+        if self.total != self._known_total:
+            self._waiting, self._known_total = {}, self.total
+        wanted = range(number, number + self.ahead + 1)
+        waiting = {n: self._waiting.get(n) or self._pool.submit(self._pinned, n) for n in wanted}
+        found = waiting.pop(number)
+        self._waiting = waiting
+        return found.result()
+
+    def _pinned(self, number: int) -> Micro:
+        made = self.prepare(*divmod(number, self.accumulate))
+        return replace(made, batch=made.batch.pinned()) if torch.cuda.is_available() else made
 
 
 def reseed(seed: int, position: int, micro: int) -> None:

@@ -19,7 +19,7 @@ from headstart.train.budget import (
     spread_plan,
     timed_plan,
 )
-from headstart.train.feed import Feeder
+from headstart.train.feed import Feeder, micros_ahead
 from headstart.train.gradient import Gradients
 from headstart.train.groups import build_groups
 from headstart.train.learner import Learner, Source, Trainable
@@ -28,6 +28,7 @@ from headstart.train.precision import choose_precision, computing, named_paramet
 from headstart.train.settings import TrainSettings
 
 MOST, LEAST = 10, 3  # timed gradients of a calibration
+SLOW_ON_GPU = 8  # first gradients there: kernels are loaded and memory is asked for
 SHARE = 0.02  # of a time budget that a calibration may use, after the least number of gradients
 
 
@@ -90,18 +91,23 @@ def calibrate(
 ) -> StepTime:
     """The mean of some gradients after the first, and one update; the weights stay as they are.
 
-    within_s: seconds after which no further gradient is begun, but there are three at least.
+    On a GPU the first are slow, and the data of the next were prepared while nothing computed: as
+    many are left out. within_s: seconds after which no further gradient is begun, but there are
+    three at least.
     """
     begin, times, tokens = time.perf_counter(), [], []
-    for position in range(MOST + 1):
+    ahead = gradients.feeder.ahead
+    slow = 1 + (SLOW_ON_GPU + ahead if ahead else 0)
+    for position in range(slow + MOST):
         start = time.perf_counter()
         measured = gradients.of(position, poll=poll)
         times.append(time.perf_counter() - start)
         tokens.append(measured.tokens)
         if position >= LEAST and time.perf_counter() - begin > within_s:
             break
-    count = len(times) - 1
-    gradient_s, mean = sum(times[1:]) / count, max(1.0, sum(tokens[1:]) / count)
+    first = min(slow, len(times) - LEAST)
+    count = len(times) - first
+    gradient_s, mean = sum(times[first:]) / count, max(1.0, sum(tokens[first:]) / count)
     if measured.fault:
         return StepTime(gradient_s, 0.0, mean, count)
     before = {name: tensor.clone() for name, tensor in optimizer.state().items()}
@@ -125,7 +131,8 @@ def time_step(
     learner.to(precision.device)
     groups = build_groups(named_parameters(learner), settings)
     optimizer = Optimizer(groups, settings, precision=precision)
-    feeder = Feeder(source, objective, seed=settings.seed, accumulate=1, ahead=False)
+    ahead = micros_ahead(precision)
+    feeder = Feeder(source, objective, seed=settings.seed, accumulate=1, ahead=ahead)
     gradients = Gradients(learner, optimizer, feeder, device=precision.device)
     with closing(feeder), computing(precision):
         learner.train()

@@ -23,7 +23,7 @@ from headstart.errors import CheckpointError, InputError, Interrupted, NumericEr
 from headstart.train.budget import Plan, forecast_s, read_budget
 from headstart.train.checkpoint import CheckpointFolder, digest_of
 from headstart.train.disk import expected_space
-from headstart.train.feed import Feeder
+from headstart.train.feed import Feeder, micros_ahead
 from headstart.train.gradient import Gradients, Measured
 from headstart.train.groups import build_groups
 from headstart.train.identity import identify
@@ -151,7 +151,7 @@ class Trainer:
             self.objective,
             seed=self.settings.seed,
             accumulate=self.settings.accumulate,
-            ahead=self.precision.device.type != "cpu",
+            ahead=micros_ahead(self.precision),
         )
         stack.callback(feeder.close)
         device = self.precision.device
