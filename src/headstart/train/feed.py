@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from headstart.batch import Batch
 from headstart.train.learner import Source, Trainable
@@ -69,6 +70,8 @@ class Feeder:
         self.total = 0
         self.ahead = ahead
         self._pool = ThreadPoolExecutor(ahead, "headstart-feed") if ahead else None
+        # otherwise the threads wait for each other's matrix products
+        self._limits = threadpool_limits(1, "blas") if ahead else None
         self._waiting: dict[int, Future[Micro]] = {}
         self._known_total = 0  # with which those that wait were prepared
 
@@ -89,7 +92,9 @@ class Feeder:
         """End the thread."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool, self._waiting = None, {}
+        if self._limits is not None:
+            self._limits.restore_original_limits()
+        self._pool, self._limits, self._waiting = None, None, {}
 
     def _get(self, number: int) -> Micro:
         """Micro-batch of this number, counted through all positions."""
