@@ -423,8 +423,14 @@ class TransferSettings(Settings):
     )
     rank: int = setting(8, "Rank of the LoRA matrices.", source="Hu et al. 2021", ge=1, le=1024)
     lr: float | None = setting(None, "Peak learning rate; null: the method's.", gt=0, le=1)
-    epochs: int = setting(
-        10, "Passes over the labels; 30 for images, unless given.", unit="epochs", ge=1, le=10_000
+    epochs: int | None = setting(
+        None,
+        "Passes over the labels; null: 10 over up to 500 texts, 5 over 2,000, 2 over 12,500 and "
+        "more; 10 over texts to be written; 30 over images.",
+        unit="epochs",
+        source="LOG.md: fewer passes over many labels",
+        ge=1,
+        le=10_000,
     )
     min_steps: int = setting(
         100,

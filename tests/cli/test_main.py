@@ -124,7 +124,6 @@ DEFAULTS = {
     "--from": ("start", FinetuneSettings),
     "--method": ("transfer.method", FinetuneSettings),
     "--task": ("data.kind", FinetuneSettings),
-    "--epochs": ("transfer.epochs", FinetuneSettings),
     "--seed": ("seed", FinetuneSettings),
     "--labels": ("labels", ReportSettings),
 }

@@ -361,3 +361,19 @@ def test_rates_fall_with_the_size_of_the_model_and_a_given_rate_is_kept():
     # (5 / 110)^0.5 of 1e-4
     assert free.rate("full", parameters=110_000_000) == pytest.approx(2.13e-5, rel=1e-2)
     assert replace(free, lr=7e-4).rate("full", parameters=110_000_000) == 7e-4
+
+
+@pytest.mark.parametrize(
+    ("labels", "passes"), [(1, 10), (500, 10), (2000, 5), (12_500, 2), (1_000_000, 2)]
+)
+def test_many_labels_are_passed_over_less_often(labels, passes):
+    assert TransferSettings().settled(labels).epochs == passes
+    assert TransferSettings(epochs=7).settled(labels).epochs == 7
+    assert TransferSettings().passes == 10
+
+
+def test_a_transfer_records_the_passes_that_its_labels_had():
+    fitted = transfer(
+        small_start("bert"), labelled(40), "probe", settings=replace(FAST, epochs=None)
+    )
+    assert fitted.settings["epochs"] == 10

@@ -82,7 +82,8 @@ Method = Annotated[
     str | None, typer.Option("--method", help="auto, probe, lora, partial or full (default: auto)")
 ]
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", help="Passes over the labels (default: 10)")
+    int | None,
+    typer.Option("--epochs", help="Passes over the labels (default: by their number)"),
 ]
 Seeds = Annotated[
     int | None, typer.Option("--seeds", help="Repeats with other seeds (default: 3; report 5)")

@@ -68,7 +68,7 @@ def finetune(
     history: the same call goes on there after a kill, to the same bits. watch: hears of every step.
     Raises InputError if the settings do not go together.
     """
-    began = time.perf_counter()
+    began, settings = time.perf_counter(), settings.settled(len(examples))
     if method == "lora" and settings.unfreeze == "gradual":
         raise InputError("unfreeze=gradual is for the methods partial and full, not for lora")
     model = copy.deepcopy(start.model).float()
@@ -199,7 +199,7 @@ def stages(
     top, in equal shares of half of the steps; the other half trains all.
     Source: Howard and Ruder 2018, section 3.3.
     """
-    wanted = math.ceil(settings.epochs * source.batches_per_epoch)
+    wanted = math.ceil(settings.passes * source.batches_per_epoch)
     total = max(1, min(max(wanted, settings.min_steps), settings.max_steps))
     if settings.unfreeze == "at_once":
         return [Stage(None, total)]

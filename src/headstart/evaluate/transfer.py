@@ -61,7 +61,7 @@ class Candidate:
             return f"probe ({self.settings.depth} blocks)"
         if self.settings.lr is None:
             return self.method
-        return f"{self.method} (lr {self.settings.lr:g}, {self.settings.epochs:g} epochs)"
+        return f"{self.method} (lr {self.settings.lr:g}, {self.settings.passes:g} epochs)"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def transfer(
     folder: for checkpoints and history of fine-tuning. The cost of choosing counts in `cost_s`.
     """
     began = time.perf_counter()
-    settings = settings or TransferSettings()
+    settings = (settings or TransferSettings()).settled(len(examples))
     if choice is None and (method in ("auto", "probe") or not start.pretrained):
         options = candidates(start, examples, method, settings)
         choice = choose(start, examples, options, seed=seed, cache=cache)
@@ -160,6 +160,7 @@ def candidates(
     settings: TransferSettings,
 ) -> list[Candidate]:
     """What there is to choose from, the cheapest first; a tie goes to the cheaper."""
+    settings = settings.settled(len(examples))
     if not start.pretrained and method != "probe":
         chosen: Method = "full" if method == "auto" else method
         return [Candidate(chosen, option) for option in fresh_rates(settings)]
@@ -225,7 +226,7 @@ def more_passes(start: Start, settings: TransferSettings) -> TransferSettings:
     least = settings.min_steps
     if start.model.config.patches is not None:
         least *= FRESH_PASSES
-    return replace(settings, epochs=settings.epochs * FRESH_PASSES, min_steps=least)
+    return replace(settings, epochs=settings.passes * FRESH_PASSES, min_steps=least)
 
 
 def _held_out_score(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from headstart.data.augment import Augmentation
@@ -18,6 +18,8 @@ SMALL_MODEL = 5_000_000  # parameters, up to which the rates above hold
 # of texts to be written: 3e-4 for T5-small, 1.5e-4 for T5-base, where transformers' page on T5
 # finds 1e-4 to 3e-4 to do well with AdamW
 WRITING_LR: dict[Method, float] = {"lora": 1e-3, "partial": 1e-3, "full": 1e-3}
+EPOCHS, LEAST_EPOCHS = 10.0, 2.0  # passes over few labels, and over very many
+FEW = 500  # labels, from which on the passes shrink with the root of their number; see LOG.md
 RATE_POWER = 0.5  # beyond: 2e-5 for all of 110 M, as Devlin et al. 2019 (A.3) found best
 
 
@@ -27,6 +29,7 @@ class TransferSettings:
 
     lr: peak rate; None is the method's own, lowered for models of more than 5 M parameters.
     epochs, min_steps, max_steps: passes over the labels, but at least and at most so many steps.
+        No epochs: ten over up to 500 labels, five over 2,000, two over 12,500 and more.
     head_first: a probe initialises the classifier before other weights move (Kumar et al. 2022).
     head_scale: multiplies its scores (not for numbers): the same answers, less sure of themselves.
         A probe tuned on few labels is so sure that little gradient is left for the body.
@@ -45,7 +48,7 @@ class TransferSettings:
     """
 
     lr: float | None = None
-    epochs: float = 10.0
+    epochs: float | None = None
     min_steps: int = 100
     max_steps: int = 20_000
     tokens_per_batch: int = 1024
@@ -80,7 +83,7 @@ class TransferSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.holdout < 1:
             raise InputError(f"holdout must be a share below 1, but is {self.holdout}")
-        if self.max_windows < 1 or self.epochs <= 0:
+        if self.max_windows < 1 or (self.epochs is not None and self.epochs <= 0):
             raise InputError(
                 f"max_windows must be at least 1 and epochs more than 0, but they are "
                 f"{self.max_windows} and {self.epochs}"
@@ -96,6 +99,18 @@ class TransferSettings:
             contrast=self.jitter,
             saturation=self.jitter,
         )
+
+    def settled(self, labels: int) -> TransferSettings:
+        """With the passes over so many labels, if they were not given."""
+        if self.epochs is not None:
+            return self
+        shrunk = EPOCHS * (FEW / max(FEW, labels)) ** 0.5
+        return replace(self, epochs=max(LEAST_EPOCHS, shrunk))
+
+    @property
+    def passes(self) -> float:
+        """How often all labels are seen, if the steps allow it; few labels' where not settled."""
+        return EPOCHS if self.epochs is None else self.epochs
 
     def rate(self, method: Method, *, parameters: int, writes: bool = False) -> float:
         """The peak learning rate of a method for a model of this size.

@@ -230,7 +230,7 @@ def transfer_settings(settings: FinetuneSettings | ReportSettings) -> HowToTrans
     chosen, images, machine = settings.transfer, settings.images, settings.machine
     return HowToTransfer(
         lr=chosen.lr,
-        epochs=float(chosen.epochs),
+        epochs=None if chosen.epochs is None else float(chosen.epochs),
         min_steps=chosen.min_steps,
         max_steps=chosen.max_steps,
         tokens_per_batch=chosen.tokens_per_batch,

@@ -191,7 +191,8 @@ def suited(settings: AnySettings, medium: Medium) -> AnySettings:
         return settings
     usual = {"tokens_per_batch": IMAGES_PER_STEP * medium.frame.tokens, "epochs": IMAGE_EPOCHS}
     transfer = settings.transfer
-    changed = {k: v for k, v in usual.items() if k not in transfer.model_fields_set}
+    given = {k for k in transfer.model_fields_set if getattr(transfer, k) is not None}
+    changed = {k: v for k, v in usual.items() if k not in given}
     size, patch = medium.frame.image_size, medium.frame.patch_size
     update = {
         "transfer": transfer.model_copy(update=changed),
