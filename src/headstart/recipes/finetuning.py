@@ -37,12 +37,13 @@ from headstart.evaluate.writing import Writing
 from headstart.events import Events
 from headstart.recipes import writing
 from headstart.recipes.building import demand_classes, transfer_settings
-from headstart.recipes.evaluating import echo, measured
+from headstart.recipes.evaluating import measured
 from headstart.recipes.media import Medium, TextMedium, medium_of, suited
 from headstart.recipes.media import Rows as LabelledRows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
 from headstart.recipes.seeds import Learnt, Rows, chosen_once, over_seeds
+from headstart.recipes.telling import echo
 from headstart.recipes.unfinished import Unfinished, digest_of_model
 from headstart.settings_file import settings_digest, to_yaml
 from headstart.tasks import LabelledTokens, stratified

@@ -48,6 +48,7 @@ from headstart.recipes.image_building import (
 )
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
+from headstart.recipes.telling import echo, tell
 from headstart.settings_file import to_yaml
 from headstart.tasks import LabelledTokens
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
@@ -57,7 +58,6 @@ from headstart.words import say
 HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final loss is measured on
 LEAST_COMPARED = 32  # images held out, but not more than a quarter, where they are compared
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
-SHOWN_PROBLEMS = 5
 CROP = 0.2  # least share of the area, where images.crop is not given
 
 
@@ -241,8 +241,7 @@ def read_images(
             rejected=images.rejected,
         )
     )
-    for found in images.problems[:SHOWN_PROBLEMS]:
-        events.note(str(found))
+    tell(images.problems, events)
     return images
 
 
@@ -259,7 +258,7 @@ def _probe_images(
         label=settings.data.label,
         kind=settings.data.kind,
     )
-    events.note(found.note)
+    echo(found, events)
     return found
 
 

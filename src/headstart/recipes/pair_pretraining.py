@@ -39,9 +39,9 @@ from headstart.nn import Patches
 from headstart.objectives import Vocabulary
 from headstart.objectives.image_text import BIAS, ImageText
 from headstart.recipes.building import refuse_objective, train_settings
-from headstart.recipes.image_pretraining import SHOWN_PROBLEMS
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult, Retrieved
+from headstart.recipes.telling import tell
 from headstart.settings_file import to_yaml
 from headstart.tasks.examples import vocabulary_of
 from headstart.train import Learner, RunFolder, Trainer, make_lineage
@@ -171,8 +171,7 @@ def _read(
             rejected=images.rejected,
         )
     )
-    for found in pairs.problems[:SHOWN_PROBLEMS]:
-        events.note(str(found))
+    tell(pairs.problems, events)
     if len(pairs) < FEWEST:
         raise InputError(
             f"{data[0]}: {len(pairs)} images with captions are too few to pretrain on; give at "
@@ -268,10 +267,22 @@ def _prepare(
             long=100 * fit.truncated_share,
         )
     )
+    tell_cut(tokenizer, texts, model, events)
     chosen = settings.pairs
     objective = ImageText(frame, vocabulary, kind=chosen.loss, chunk=chosen.chunk)
     objective.refuse(model)
     return _Prepared(split, tokenizer, vocabulary, model, frame, objective)
+
+
+def tell_cut(tokenizer: Tokenizer, texts: Sequence[str], model: Model, events: Events) -> None:
+    """Say how many texts are longer than the model reads."""
+    most = model.config.max_positions
+    fit = tokenizer_fit(tokenizer, texts, max_length=most)
+    count = round(fit.truncated_share * fit.texts)
+    if count:
+        events.note(
+            say("captions_cut", count=count, rows=fit.texts, most=most, longest=fit.longest)
+        )
 
 
 def _network(settings: PretrainSettings, vocabulary: Vocabulary, frame: PixelFrame) -> Model:

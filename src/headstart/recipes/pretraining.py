@@ -40,6 +40,7 @@ from headstart.recipes.building import (
     window_length,
 )
 from headstart.recipes.results import PretrainResult
+from headstart.recipes.telling import echo, tell
 from headstart.sections import WRITERS
 from headstart.settings_file import to_yaml
 from headstart.tasks import tokenized, vocabulary_of
@@ -87,7 +88,7 @@ def pretrain(
             encoding=settings.data.encoding,
             bad_rows="skip",
         )
-        events.note(labelled.note)
+        echo(labelled, events)
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
@@ -179,8 +180,7 @@ def prepare_corpus(
             rejected=survey.rejected,
         )
     )
-    for found in survey.problems[:5]:
-        events.note(str(found))
+    tell(survey.problems, events)
     if not survey.documents:
         raise InputError(f"{', '.join(map(str, data))}: there is no text to pretrain on")
     left_out = set() if known is None else set(known.drop)

@@ -37,6 +37,7 @@ from headstart.recipes.same_cells import (
     refuse_other_pretraining,
     same_cells,
 )
+from headstart.recipes.telling import echo
 from headstart.recipes.unfinished import digest_of_model
 from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
 from headstart.report.cells import Arm, ScoreTable
@@ -185,7 +186,7 @@ def read_task(
     corpus.
     """
     train = medium.read(data)
-    events.note(train.note)
+    echo(train, events)
     rows, quarantined = train.rows, train.quarantined
     if settings.test is None:
         inside, outside = stratified(train.labels, TEST_SHARE, seed=FIXED_SEED)
@@ -193,7 +194,7 @@ def read_task(
         events.note(say("test_split", rows=len(test)))
     else:
         test = medium.read(settings.test, like=train)
-        events.note(test.note)
+        echo(test, events)
     ground = ground_of(medium, settings, folder.path, events)
     leaks = ground.leaks(train, test)
     events.note(leaks.said)
