@@ -88,7 +88,7 @@ def _draw(picture: RenderableType) -> None:
 
 def demand(paths: Sequence[str], *, what: str, example: str) -> None:
     """Raise InputError where nothing was given to work on, or an empty name."""
-    if not paths or "" in paths:
+    if not paths or not all(paths):
         raise InputError(f"no {what} given. For example: {example}")
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
 from headstart.data.patches import PixelFrame, PixelScale
-from headstart.data.text import framed
+from headstart.data.text import demand_ids, framed
 from headstart.errors import InputError
 from headstart.evaluate.baselines import LinearHead
 from headstart.evaluate.features import (
@@ -164,6 +164,7 @@ def load_fitted(
         scale = found.pixels or PixelScale()
         frame = PixelFrame(patches.image_size, patches.patch_size, scale)
     elif tokenizer is not None:
+        demand_ids(tokenizer, folder, size=found.model.config.vocab_size)
         frame = stock_vocabulary(tokenizer)
     else:
         raise InputError(f"{folder} has no tokenizer.json, so its model cannot be given text")

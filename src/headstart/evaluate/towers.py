@@ -18,8 +18,9 @@ from headstart.batch import Batch
 from headstart.data.image_batches import PIXELS
 from headstart.data.pack import lay_out
 from headstart.data.patches import PixelFrame, PixelScale, cut, lay_out_patches
-from headstart.data.text import encode, load_tokenizer
+from headstart.data.text import demand_ids, encode, load_tokenizer
 from headstart.errors import HeadstartError, InputError
+from headstart.evaluate.features import demand_finite
 from headstart.families import load_model, pool, resolve
 from headstart.families.catalog import find_model_type
 from headstart.families.fields import read_fields
@@ -52,7 +53,9 @@ class Towers:
             )
         patches = images.patches
         frame = PixelFrame(patches.image_size, patches.patch_size, loaded.pixels or PixelScale())
-        return cls(loaded.model, head, frame, load_tokenizer(folder))
+        tokenizer = load_tokenizer(folder)
+        demand_ids(tokenizer, folder, size=loaded.model.config.vocab_size)
+        return cls(loaded.model, head, frame, tokenizer)
 
     @property
     def factor(self) -> float:
@@ -81,7 +84,7 @@ class Towers:
             states = pool(self.model.encode(batch), layout, self.model.style.pooling)
             found.append(self.head.of_texts(states).cpu().numpy())
             progress(int(chosen[-1]) + 1, len(texts))
-        return np.concatenate(found)
+        return demand_finite(np.concatenate(found))
 
     @torch.no_grad()
     def images(
@@ -99,7 +102,7 @@ class Towers:
             states = pool(self.model.encode_images(batch), batch.layout[PIXELS], "first")
             found.append(self.head.of_images(states).cpu().numpy())
             progress(int(chosen[-1]) + 1, len(pixels))
-        return np.concatenate(found)
+        return demand_finite(np.concatenate(found))
 
     @property
     def _device(self) -> torch.device:

@@ -21,7 +21,7 @@ from torch import nn
 
 from headstart.batch import Sequences
 from headstart.data.loader import TokenBatches
-from headstart.data.text import framed
+from headstart.data.text import demand_ids, framed
 from headstart.errors import InputError
 from headstart.evaluate.features import Precision, for_inference, frozen
 from headstart.evaluate.finetune import (
@@ -134,6 +134,7 @@ def open_writing(
 ) -> Writing:
     """A model that has learnt to write, from the folder that it was saved in."""
     found = load_writing(folder)
+    demand_ids(tokenizer, folder, size=found.model.config.vocab_size)
     return Writing(
         model=found.model,
         head=found.head,

@@ -35,6 +35,7 @@ from headstart.evaluate.transfer import (
 )
 from headstart.evaluate.writing import Writing
 from headstart.events import Events
+from headstart.families.digests import seal
 from headstart.recipes import writing
 from headstart.recipes.building import demand_classes, transfer_settings
 from headstart.recipes.evaluating import measured
@@ -111,6 +112,7 @@ def finetune(
         tokenizer=origin.tokenizer,
         about=f"Fine-tuned from {start} by {best.method} on {len(rows.learn)} labelled {noun}.",
     )
+    seal(folder.model)
     if written:
         result = writing.measure(authors, rows, origin, events)
     else:

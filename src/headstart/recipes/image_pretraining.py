@@ -46,12 +46,12 @@ from headstart.recipes.image_building import (
     pixel_sequences,
     refuse_text,
 )
-from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
+from headstart.recipes.pretraining import conclude, default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult
 from headstart.recipes.telling import echo, tell
 from headstart.settings_file import to_yaml
 from headstart.tasks import LabelledTokens
-from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
+from headstart.train import Learner, Probe, RunFolder, Trainer
 from headstart.train.checkpoint import digest_of
 from headstart.words import say
 
@@ -362,16 +362,7 @@ def _save(
         pixels=prepared.frame.scale,
         about=f"Pretrained on images from {settings.start} by {settings.objective.name}.",
     )
-    left = len(prepared.left_out)
-    left_out = {"left out of the corpus": str(left)} if left else {}
-    lineage = make_lineage(
-        trainer.outcome,
-        trainer.precision,
-        data={"corpus": digest, **left_out},
-        parent="" if settings.start == "scratch" else settings.start,
-        seeds={"all": settings.seed},
-    )
-    folder.write_lineage(lineage)
+    conclude(trainer, folder, settings, digest=digest, left_out=len(prepared.left_out))
 
 
 def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from headstart.batch import Sequences
 from headstart.config import (
@@ -33,7 +34,7 @@ from headstart.data.images import LabelledImages, load_labelled_images, usual_si
 from headstart.data.leaks import find_leaks
 from headstart.data.patches import PixelFrame
 from headstart.data.record import Problem
-from headstart.data.text import encode, load_tokenizer, train_tokenizer
+from headstart.data.text import demand_ids, encode, load_tokenizer, train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.towers import refuse_towers
 from headstart.evaluate.transfer import Start
@@ -391,11 +392,17 @@ class ImageMedium:
 def text_start(loaded: Loaded, name: str) -> Start:
     """A start from a folder of a model that reads text."""
     refuse_towers(loaded.model, name)
-    if loaded.tokenizer is None:
-        raise InputError(f"{name} has no tokenizer.json, so its model cannot be given text")
-    tokenizer = load_tokenizer(loaded.tokenizer.parent)
+    tokenizer = tokenizer_of(loaded, name)
     vocabulary = vocabulary_of(tokenizer)
     return Start(loaded.model, vocabulary, loaded.heads, tokenizer=tokenizer, name=name)
+
+
+def tokenizer_of(start: Loaded, name: str) -> Tokenizer:
+    """The tokenizer of a checkpoint. Raises InputError if it has none."""
+    if start.tokenizer is None:
+        raise InputError(f"{name} has no tokenizer.json, so its model cannot be given text")
+    folder = start.tokenizer.parent
+    return demand_ids(load_tokenizer(folder), folder, size=start.model.config.vocab_size)
 
 
 def writing_model(model: ModelSettings) -> ModelSettings:

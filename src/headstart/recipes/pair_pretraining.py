@@ -27,7 +27,7 @@ from headstart.data.images import Images, usual_side
 from headstart.data.loader import Chosen, TokenBatches, permutation
 from headstart.data.pairs import Pairs, load_pairs
 from headstart.data.patches import PixelFrame, PixelScale
-from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
+from headstart.data.text import tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.colour_baseline import ColourBaseline
 from headstart.evaluate.retrieval import Gold, Retrieval, retrieval
@@ -39,12 +39,13 @@ from headstart.nn import Patches
 from headstart.objectives import Vocabulary
 from headstart.objectives.image_text import BIAS, ImageText
 from headstart.recipes.building import refuse_objective, train_settings
-from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
+from headstart.recipes.media import tokenizer_of
+from headstart.recipes.pretraining import conclude, default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult, Retrieved
 from headstart.recipes.telling import tell
 from headstart.settings_file import to_yaml
 from headstart.tasks.examples import vocabulary_of
-from headstart.train import Learner, RunFolder, Trainer, make_lineage
+from headstart.train import Learner, RunFolder, Trainer
 from headstart.train.disk import write_atomically
 from headstart.words import say
 
@@ -249,11 +250,7 @@ def _prepare(
         )
         events.progress("tokenize", 1, 1)
     else:
-        if start.tokenizer is None:
-            raise InputError(
-                f"{settings.start} has no tokenizer.json, so its model cannot be given text"
-            )
-        tokenizer = load_tokenizer(start.tokenizer.parent)
+        tokenizer = tokenizer_of(start, settings.start)
     vocabulary = vocabulary_of(tokenizer)
     model = _network(settings, vocabulary, frame) if start is None else start.model
     fit = tokenizer_fit(tokenizer, texts, max_length=model.config.max_positions)
@@ -384,14 +381,7 @@ def _save(
         about=f"Pretrained from {settings.start} by bringing images and their captions together "
         f"({settings.pairs.loss}).",
     )
-    lineage = make_lineage(
-        trainer.outcome,
-        trainer.precision,
-        data={"corpus": _digest(prepared.split.pairs.images)},
-        parent="" if settings.start == "scratch" else settings.start,
-        seeds={"all": settings.seed},
-    )
-    folder.write_lineage(lineage)
+    conclude(trainer, folder, settings, digest=_digest(prepared.split.pairs.images))
 
 
 def _retrieved(learner: Learner, prepared: _Prepared, events: Events) -> Retrieved:

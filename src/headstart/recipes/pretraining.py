@@ -6,7 +6,6 @@ before it is used. Texts of the probe (and of a test file, in a report) never en
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,12 @@ from headstart.data.dataset import Corpus, Labelled, load_labelled
 from headstart.data.image_batches import Batches
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.store import TokenStore
-from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
+from headstart.data.text import tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.probe import online_probe
 from headstart.events import Events
 from headstart.families import HeadKind, Loaded, Model, find, load_model, resolve, save_model
+from headstart.families.digests import seal
 from headstart.objectives import Pretraining, Vocabulary
 from headstart.recipes.building import (
     fresh_model,
@@ -39,6 +39,7 @@ from headstart.recipes.building import (
     train_settings,
     window_length,
 )
+from headstart.recipes.media import tokenizer_of
 from headstart.recipes.results import PretrainResult
 from headstart.recipes.telling import echo, tell
 from headstart.sections import WRITERS
@@ -94,7 +95,7 @@ def pretrain(
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
     if start is not None:
         refuse_objective(settings, start.model)
-    tokenizer = None if start is None else _tokenizer_of(start, settings.start)
+    tokenizer = None if start is None else tokenizer_of(start, settings.start)
     prepared = prepare_corpus(
         data,
         settings,
@@ -139,12 +140,6 @@ def _probes(
     examples = tokenized(labelled, prepared.tokenizer)
     length = settings.data.max_length
     return [online_probe(examples, prepared.vocabulary, max_length=length, seed=settings.seed)]
-
-
-def _tokenizer_of(start: Loaded, name: str) -> Tokenizer:
-    if start.tokenizer is None:
-        raise InputError(f"{name} has no tokenizer.json, so its model cannot be given text")
-    return load_tokenizer(start.tokenizer.parent)
 
 
 def default_folder(verb: str, data: Sequence[Path]) -> str:
@@ -331,17 +326,29 @@ def _save(
         pooling="mean" if model.arrangement == "encoder" else None,
         about=f"Pretrained from {settings.start} by predicting {objective.name}.",
     )
+    conclude(trainer, folder, settings, digest=prepared.store.digest, left_out=prepared.left_out)
+
+
+def conclude(
+    trainer: Trainer,
+    folder: RunFolder,
+    settings: PretrainSettings,
+    *,
+    digest: str,
+    left_out: int = 0,
+) -> None:
+    """Seal the model folder and write the lineage. digest: of what was learnt from."""
+    seal(folder.model)
+    data = {"corpus": digest}
+    if left_out:
+        data["left out of the corpus"] = str(left_out)
     lineage = make_lineage(
         trainer.outcome,
         trainer.precision,
-        data={"corpus": prepared.store.digest},
+        data=data,
         parent="" if settings.start == "scratch" else settings.start,
         seeds={"all": settings.seed},
     )
-    if prepared.left_out:
-        lineage = dataclasses.replace(
-            lineage, data={**lineage.data, "left out of the corpus": str(prepared.left_out)}
-        )
     folder.write_lineage(lineage)
 
 
