@@ -178,6 +178,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "the unfinished run in {folder} was begun with other {what}: it is begun anew",
         "{folder} 中未完成的运行开始时的 {what} 不同：重新开始",
     ),
+    "cell_given_up": (
+        "{arm}, {labels:,} labels, seed {seed}: given up, it {why}",
+        "{arm}，{labels:,} 条标签，种子 {seed}：放弃（{why}）",
+    ),
     "cells_anew": (
         "the cells in {folder} were made with other {what}: all are made anew, the old ones are "
         "kept as {kept}",

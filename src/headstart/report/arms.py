@@ -3,7 +3,7 @@
 In: arms that can answer the test rows after learning from some training rows. Out: cells in the
 score table, each on disk as soon as it is done, so a report that is killed goes on where it was.
 Label subsets are nested and shared by all arms of a seed. Cells for which no time is left are
-recorded as skipped, never silently left out.
+recorded as skipped, never silently left out; a cell that turns out not to fit is given up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 from headstart.batch import Sequences
 from headstart.data.labels import Kind
 from headstart.errors import HeadstartError, Interrupted
-from headstart.evaluate.baselines import Features, Floats, fit_linear, fit_majority
+from headstart.evaluate.baselines import Features, Floats, LinearHead, fit_linear, fit_majority
+from headstart.evaluate.deadline import Deadline, OutOfTime, Poll, never, part
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import Metric, score
 from headstart.evaluate.neighbours import by_neighbours
@@ -27,6 +28,10 @@ from headstart.evaluate.transfer import Choice, Start, candidates, choose, trans
 from headstart.evaluate.transfer_settings import Method, TransferSettings
 from headstart.report.cells import Arm, Cell, ScoreTable, Setting, draw, pack_correct
 from headstart.tasks import LabelledTokens
+from headstart.words import say
+
+CHEAP_S = 2.0  # seconds that a cell of a cheap arm has even when the time is over
+CHOOSING = 0.8  # at most, of the time of the twin's first cell at a label count
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class Contestant(Protocol):
     arm: Arm
     wave: int
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
-        """Learn from these training rows, then answer the test rows."""
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
+        """Learn from these training rows, then answer the test rows. poll: called on the way."""
         ...
 
 
@@ -63,7 +68,7 @@ class Majority:
     kind: Kind
     wave: int = 0
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """The commonest answer among the rows' labels."""
         head = fit_majority(labels, kind=self.kind)
         return Answer(head.predict(np.zeros((self.test_rows, 0))))
@@ -88,17 +93,28 @@ class Linear:
     rounds: int = 0
     others: Mapping[str, tuple[Features, Features]] = field(default_factory=dict)
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Fit on the rows' features; the penalty is tuned inside them."""
         known, test, name = self.train[rows], self.test, ""
-        head = fit_linear(known, labels, kind=self.kind, seed=seed, balanced=self.balanced)
-        for other, (train, unseen) in self.others.items():
-            rival = fit_linear(
-                train[rows], labels, kind=self.kind, seed=seed, balanced=self.balanced
+        fits = self.pool is not None and self.kind == "classes"
+        share = 1 / (1 + len(self.others) + (self.rounds if fits else 0))
+
+        def fit(features: Features, number: int) -> LinearHead:
+            return fit_linear(
+                features,
+                labels,
+                kind=self.kind,
+                seed=seed,
+                balanced=self.balanced,
+                poll=part(poll, number * share, share),
             )
+
+        head = fit(known, 0)
+        for number, (other, (train, unseen)) in enumerate(self.others.items(), 1):
+            rival = fit(train[rows], number)
             if rival.loss < head.loss:
                 head, known, test, name = rival, train[rows], unseen, other
-        if self.pool is not None and self.kind == "classes":
+        if fits and self.pool is not None:
             head = self_train(
                 head,
                 known,
@@ -108,6 +124,7 @@ class Linear:
                 seed=seed,
                 centre=False,
                 balanced=self.balanced,
+                poll=part(poll, (1 + len(self.others)) * share, self.rounds * share),
             )
         used = {"features": name} if name else {}
         return Answer(head.predict(test), {"C": head.strength, "tuned": head.tuned, **used})
@@ -123,7 +140,7 @@ class Neighbours:
     kind: Kind
     wave: int = 0
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Ask the nearest of these rows; how many is chosen inside them."""
         found, count = by_neighbours(self.train[rows], labels, self.test, kind=self.kind, seed=seed)
         return Answer(found, {"neighbours": count})
@@ -149,12 +166,14 @@ class Transfer:
     wave: int = 1
     chosen: dict[int, Choice] = field(default_factory=dict)
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Transfer to these rows."""
         examples = self.train.take(rows)
         choice = self.chosen.get(len(rows))
+        choosing = 0.0
         if choice is None and not self.start.pretrained:
-            choice = self.chosen[len(rows)] = self._choose(len(rows))
+            choosing = CHOOSING
+            choice = self.chosen[len(rows)] = self._choose(len(rows), part(poll, 0.0, choosing))
         fitted = transfer(
             self.start,
             examples,
@@ -163,14 +182,15 @@ class Transfer:
             seed=seed,
             cache=self.cache,
             choice=choice,
+            poll=part(poll, choosing, 1 - choosing),
         )
         return Answer(fitted.answers(self.test), fitted.settings)
 
-    def _choose(self, count: int) -> Choice:
+    def _choose(self, count: int, poll: Poll) -> Choice:
         labels, kind, seed = self.train.labels, self.train.kind, self.first_seed
         examples = self.train.take(draw(labels, count, seed=seed, kind=kind))
         options = candidates(self.start, examples, self.method, self.settings)
-        return choose(self.start, examples, options, seed=seed, cache=self.cache)
+        return choose(self.start, examples, options, seed=seed, cache=self.cache, poll=poll)
 
 
 @dataclass(frozen=True)
@@ -217,7 +237,8 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
             continue
         left = race.deadline - time.monotonic()
         needed = expected_seconds(race.table, name, count)
-        if contestant.wave and (left <= 0 or needed > left):
+        late = left <= 0 or needed > left
+        if late and (contestant.wave or needed > CHEAP_S):
             race.table.append(_skipped(name, count, seed, needed, left))
             continue
         race.table.append(_cell(contestant, race, count, seed))
@@ -226,40 +247,45 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
 
 def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
     """What a cell will take, from the arm's cells so far: those of its own label count, else the
-    next smaller one in proportion to the labels; 0 if there are none yet.
+    next smaller one in proportion to the labels; 0 if there are none yet. Of a label count at which
+    none was finished it is what one that was given up would have taken.
     """
-    same = [cell.seconds for cell in table.done(arm, labels=labels)]
-    if same:
-        return float(np.mean(same))
-    fewer = [cell for cell in table.done(arm) if cell.labels < labels]
+    known: dict[int, list[float]] = {}
+    for cell in table.done(arm):
+        known.setdefault(cell.labels, []).append(cell.seconds)
+    for cell in table.cells:
+        if cell.arm == arm and cell.needed and cell.labels not in known:
+            known[cell.labels] = [cell.needed]
+    if labels in known:
+        return float(np.mean(known[labels]))
+    fewer = [count for count in known if count < labels]
     if not fewer:
         return 0.0
-    nearest = max(cell.labels for cell in fewer)
-    mean = float(np.mean([cell.seconds for cell in fewer if cell.labels == nearest]))
-    return mean * labels / nearest
+    nearest = max(fewer)
+    return float(np.mean(known[nearest])) * labels / nearest
 
 
 def _skipped(arm: str, labels: int, seed: int, needed: float, left: float) -> Cell:
-    return Cell(
-        arm,
-        labels,
-        seed,
-        0.0,
-        0.0,
-        status="skipped",
-        note=f"needs about {needed:.0f} s, but {max(0.0, left):.0f} s of the budget were left",
-    )
+    note = str(OutOfTime(needed, max(0.0, left)))
+    return Cell(arm, labels, seed, 0.0, 0.0, status="skipped", note=note)
 
 
 def _cell(contestant: Contestant, race: Race, count: int, seed: int) -> Cell:
-    """Run one cell. An arm that cannot do it is recorded as failed, and the others go on."""
+    """Run one cell. An arm that cannot do it is recorded as failed, one that cannot end in the time
+    left as skipped, and the others go on.
+    """
     name = contestant.arm.name
     rows = draw(race.labels, count, seed=seed, kind=race.kind)
     start = time.perf_counter()
     try:
-        answer = contestant.run(rows, race.labels[rows], seed)
+        answer = contestant.run(rows, race.labels[rows], seed, poll=_limit(contestant, race))
     except Interrupted:
         raise
+    except OutOfTime as late:
+        race.note(say("cell_given_up", arm=name, labels=count, seed=seed, why=str(late)))
+        return Cell(
+            name, count, seed, 0.0, 0.0, status="skipped", note=str(late), needed=late.needed
+        )
     except HeadstartError as error:
         race.note(f"{name}, {count} labels, seed {seed}: {error}")
         return Cell(name, count, seed, 0.0, 0.0, status="failed", note=str(error))
@@ -267,6 +293,12 @@ def _cell(contestant: Contestant, race: Race, count: int, seed: int) -> Cell:
     value = score(answer.labels, race.gold, kind=race.kind, metric=race.metric).value
     right = "" if race.kind == "number" else pack_correct(_right(answer.labels, race.gold))
     return Cell(name, count, seed, float(value), seconds, dict(answer.settings), correct=right)
+
+
+def _limit(contestant: Contestant, race: Race) -> Deadline:
+    """The race's deadline; a cheap arm has some seconds in any case."""
+    least = 0.0 if contestant.wave else CHEAP_S
+    return Deadline(max(race.deadline, time.monotonic() + least))
 
 
 def _right(answers: np.ndarray, gold: np.ndarray) -> np.ndarray:
