@@ -188,8 +188,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "{folder} 中的单元格使用的 {what} 不同：全部重新计算，旧结果保存为 {kept}",
     ),
     "self_training": (
-        "self-training: {texts:,} texts without labels, {left_out:,} left out that leak",
-        "自训练：{texts:,} 条无标签文本，因泄漏排除 {left_out:,} 条",
+        "self-training: {records:,} texts without labels, {left_out:,} left out that leak",
+        "自训练：{records:,} 条无标签文本，因泄漏排除 {left_out:,} 条",
+    ),
+    "self_training_images": (
+        "self-training: {records:,} images without labels, {left_out:,} left out that leak",
+        "自训练：{records:,} 张无标签图像，因泄漏排除 {left_out:,} 张",
     ),
     "method_chosen": (
         "method {method} chosen on labelled rows held out of training (tried: {tried})",

@@ -163,15 +163,19 @@ def test_a_cell_that_cannot_end_in_the_time_left_is_given_up_and_forecasts_count
     assert {cell.status for cell in table.cells} == {"done"}
 
 
-def test_when_the_time_is_over_a_cheap_cell_still_has_some_seconds(clock):
-    table = ScoreTable()
+def test_when_the_time_is_over_cheap_cells_still_have_some_seconds_together(clock):
+    table, began = ScoreTable(), clock[0]
     quick, slow = Long(arm("quick"), clock=clock, step=0.1), Long(arm("slow"), clock=clock)
-    run_arms([quick, slow], race(table, seconds=-1.0))
-    assert [table.get("quick", 10, seed).status for seed in (0, 1)] == ["done", "done"]
-    # 4 s are more than the 2 that a cheap cell has in any case
-    assert table.get("quick", 40, 0).note == "needs about 4 s, but 0 s of the budget were left"
-    assert table.get("slow", 10, 0).note == "needs about 10 s, but 2 s of the budget were left"
-    assert len(slow.seen) == 1
+    costly = Long(arm("costly"), wave=1, clock=clock, step=0.001)
+    run_arms([quick, slow, costly], race(table, seconds=-1.0))
+    done = [cell.key for cell in table.cells if cell.status == "done"]
+    # 1 and 10 s twice, 4 s once or twice of the 30 s; 40 s never; nothing of the costly arm
+    assert done == [("quick", 10, 0), ("slow", 10, 0), ("quick", 10, 1), ("slow", 10, 1)] + [
+        ("quick", 40, seed) for seed in (0, 1)
+    ]
+    assert clock[0] - began == pytest.approx(30.0)
+    assert table.get("slow", 40, 0).note == "needs about 40 s, but 4 s of the budget were left"
+    assert costly.seen == []
 
 
 def test_a_given_up_cell_is_kept_with_what_it_needs(tmp_path):
@@ -185,13 +189,14 @@ def test_a_given_up_cell_is_kept_with_what_it_needs(tmp_path):
 
 
 def test_a_linear_arm_on_many_rows_ends_with_the_time(monkeypatch):
-    monkeypatch.setattr(module, "CHEAP_S", 0.0)
+    monkeypatch.setattr(module, "CHEAP_S", 1e-3)
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(100, 500)), rng.normal(size=(4, 500))
     table = ScoreTable()
     one = Linear(arm("linear"), train, test, "classes", others={"other": (train, test)})
     run_arms([one], race(table, seconds=-1.0))
     assert {cell.status for cell in table.cells} == {"skipped"}
+    assert table.get("linear", 10, 0).needed > 0  # it was begun, and stopped between two solutions
     run_arms([one], race(table))
     assert {cell.status for cell in table.cells} == {"done"}
 

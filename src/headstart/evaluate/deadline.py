@@ -48,9 +48,14 @@ class Deadline:
     end: float
     began: float = field(default_factory=_now)
 
+    @property
+    def left(self) -> float:
+        """Seconds that there were when it began."""
+        return self.end - self.began
+
     def __call__(self, done: float = 0.0, total: float = 1.0) -> None:
         """Raise OutOfTime if the work cannot end in time."""
-        spent, left = _now() - self.began, self.end - self.began
+        spent, left = _now() - self.began, self.left
         needed = spent * total / done if done > 0 else spent
         if spent > left or (needed > left and spent > TRIED * left):
             raise OutOfTime(needed, max(0.0, left))

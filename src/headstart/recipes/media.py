@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -27,10 +28,16 @@ from headstart.config import (
     ReportSettings,
     TextSettings,
 )
-from headstart.data.dataset import Labelled, load_labelled
+from headstart.data.dataset import Corpus, Labelled, load_labelled
 from headstart.data.image_kind import Reads, holds_images
 from headstart.data.image_leaks import find_image_leaks
-from headstart.data.images import LabelledImages, load_labelled_images, usual_side
+from headstart.data.images import (
+    Images,
+    LabelledImages,
+    load_images,
+    load_labelled_images,
+    usual_side,
+)
 from headstart.data.leaks import find_leaks
 from headstart.data.patches import PixelFrame
 from headstart.data.record import Problem
@@ -126,6 +133,14 @@ class Medium(Protocol):
 
     def encode(self, rows: Rows, start: Start) -> Sequences:
         """Rows as the start's model takes them."""
+        ...
+
+    def unlabelled(
+        self, paths: Sequence[str], apart: Sequence[Rows], *, most: int, place: Path
+    ) -> tuple[Rows, int]:
+        """The first `most` records of a corpus without those that stand among the rows apart, and
+        how many these are. place: a folder for what does not fit into memory.
+        """
         ...
 
     def repeated(self, learn: Rows, test: Rows) -> tuple[np.ndarray, str]:
@@ -294,6 +309,15 @@ class TextMedium:
         assert start.tokenizer is not None, "a start of texts has a tokenizer"
         return encode(start.tokenizer, _texts(rows).texts)
 
+    def unlabelled(
+        self, paths: Sequence[str], apart: Sequence[Rows], *, most: int, place: Path
+    ) -> tuple[Rows, int]:
+        """Read from the files, never held whole."""
+        corpus = Corpus(paths, encoding=self.settings.encoding, bad_rows="skip")
+        leaks = find_leaks(corpus, test=[text for part in apart for text in _texts(part).texts])
+        pool = pool_of_texts(corpus.without(leaks.drop), str(paths[0]), most=most)
+        return pool, len(leaks.drop)
+
     def repeated(self, learn: Rows, test: Rows) -> tuple[np.ndarray, str]:
         """See `find_leaks`."""
         found = find_leaks(test=_texts(test).texts, train=_texts(learn).texts)
@@ -372,6 +396,20 @@ class ImageMedium:
         assert isinstance(start.frame, PixelFrame), "a start of images"
         return pixel_sequences(_pictures(rows).images.pixels, start.frame)
 
+    def unlabelled(
+        self, paths: Sequence[str], apart: Sequence[Rows], *, most: int, place: Path
+    ) -> tuple[Rows, int]:
+        """Decoded into the folder `place`."""
+        images = load_images(
+            paths,
+            side=self.frame.image_size,
+            place=place,
+            progress=lambda done, most: self.events.progress("decode", done, most),
+        )
+        found = (find_image_leaks(images, test=_pictures(part).images) for part in apart)
+        drop = frozenset[int]().union(*(leaks.drop for leaks in found))
+        return pool_of_images(images, drop, str(paths[0]), most=most), len(drop)
+
     def repeated(self, learn: Rows, test: Rows) -> tuple[np.ndarray, str]:
         """See `find_image_leaks`."""
         found = find_image_leaks(test=_pictures(test).images, train=_pictures(learn).images)
@@ -387,6 +425,31 @@ class ImageMedium:
         sha = hashlib.sha256(mine.labels.tobytes())
         sha.update(np.ascontiguousarray(mine.images.digests).tobytes())
         return sha.hexdigest()
+
+
+def demand_classes(labelled: Rows) -> None:
+    """Raise InputError if self-training is asked for with labels that are no classes."""
+    if labelled.kind != "classes":
+        raise InputError(
+            f"{labelled.source}: transfer.self_training is for labels that are classes, but these "
+            f"are {labelled.kind}: leave it out, or say what they are with data.kind"
+        )
+
+
+def pool_of_texts(corpus: Corpus, source: str, *, most: int) -> Labelled:
+    """The first texts of a corpus as rows that have no labels yet."""
+    texts = list(islice(corpus.texts(), most))
+    nothing = np.zeros(len(texts), dtype=np.int64)
+    return Labelled(texts, nothing, "classes", [], "", "", source, nothing)
+
+
+def pool_of_images(
+    images: Images, drop: frozenset[int], source: str, *, most: int
+) -> LabelledImages:
+    """The first images but for the dropped ones as rows that have no labels yet."""
+    kept = np.setdiff1d(np.arange(len(images)), np.fromiter(drop, np.int64))[:most]
+    nothing = np.zeros(len(kept), dtype=np.int64)
+    return LabelledImages(images.take(kept), nothing, "classes", (), source)
 
 
 def text_start(loaded: Loaded, name: str) -> Start:

@@ -297,13 +297,13 @@ def _trained(
 class Frozen:
     """Features of a frozen model, each row of length 1, and what computes more of them.
 
-    sides: of training rows, test rows, and perhaps a pool. inner: of training and test rows after
-    fewer blocks, for models of which a probe chooses its layer.
+    sides: of training rows, test rows, and perhaps a pool. inner: the same after fewer blocks, for
+    models of which a probe chooses its layer.
     """
 
     sides: list[np.ndarray]
     cache: FeatureCache
-    inner: dict[str, tuple[np.ndarray, np.ndarray]]
+    inner: dict[str, list[np.ndarray]]
 
     def arm(self, arm: Arm, kind: Kind, settings: ReportSettings) -> Linear:
         """A linear head on them."""
@@ -319,8 +319,9 @@ def frozen_features(own: Start, task: Task, settings: ReportSettings) -> Frozen:
     inputs = [task.medium.encode(some, own) for some in rows]
     inner = {}
     for depth in depths(own, how)[1:]:
-        learn, test = _centred([cache.through(depth).of(side) for side in inputs[:2]])
-        inner[f"after {depth} blocks"] = (learn, test)
+        inner[f"after {depth} blocks"] = _centred(
+            [cache.through(depth).of(side) for side in inputs]
+        )
     return Frozen(_centred([cache.of(side) for side in inputs]), cache, inner)
 
 

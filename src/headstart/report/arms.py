@@ -30,7 +30,7 @@ from headstart.report.cells import Arm, Cell, ScoreTable, Setting, draw, pack_co
 from headstart.tasks import LabelledTokens
 from headstart.words import say
 
-CHEAP_S = 2.0  # seconds that a cell of a cheap arm has even when the time is over
+CHEAP_S = 30.0  # seconds that all cells of cheap arms have together even when the time is over
 CHOOSING = 0.8  # at most, of the time of the twin's first cell at a label count
 
 
@@ -78,9 +78,9 @@ class Majority:
 class Linear:
     """A tuned linear head on features that were made once.
 
-    others: further features of both sides, by a name of their own; those with the least
-    cross-validated loss inside the rows are used. pool: features of texts without labels, for
-    `rounds` of self-training. balanced: see `fit_linear`.
+    others: further features of training rows, test rows and pool, by a name of their own; those
+    with the least cross-validated loss inside the rows are used. pool: features of records without
+    labels, for `rounds` of self-training. balanced: see `fit_linear`.
     """
 
     arm: Arm
@@ -91,12 +91,12 @@ class Linear:
     balanced: bool = False
     pool: Features | None = None
     rounds: int = 0
-    others: Mapping[str, tuple[Features, Features]] = field(default_factory=dict)
+    others: Mapping[str, Sequence[Features]] = field(default_factory=dict)
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Fit on the rows' features; the penalty is tuned inside them."""
-        known, test, name = self.train[rows], self.test, ""
-        fits = self.pool is not None and self.kind == "classes"
+        known, test, pool, name = self.train[rows], self.test, self.pool, ""
+        fits = pool is not None and self.kind == "classes"
         share = 1 / (1 + len(self.others) + (self.rounds if fits else 0))
 
         def fit(features: Features, number: int) -> LinearHead:
@@ -110,16 +110,17 @@ class Linear:
             )
 
         head = fit(known, 0)
-        for number, (other, (train, unseen)) in enumerate(self.others.items(), 1):
-            rival = fit(train[rows], number)
+        for number, (other, sides) in enumerate(self.others.items(), 1):
+            rival = fit(sides[0][rows], number)
             if rival.loss < head.loss:
-                head, known, test, name = rival, train[rows], unseen, other
-        if fits and self.pool is not None:
+                head, known, test, name = rival, sides[0][rows], sides[1], other
+                pool = sides[2] if len(sides) > 2 else None
+        if fits and pool is not None:
             head = self_train(
                 head,
                 known,
                 labels,
-                self.pool,
+                pool,
                 rounds=self.rounds,
                 seed=seed,
                 centre=False,
@@ -228,6 +229,7 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
         for contestant in contestants
         if contestant.wave == wave
     ]
+    least = time.monotonic() + CHEAP_S
     for number, (contestant, count, seed) in enumerate(plan):
         race.poll()
         name = contestant.arm.name
@@ -235,13 +237,12 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
         known = race.table.get(name, count, seed)
         if known is not None and known.status == "done":
             continue
-        left = race.deadline - time.monotonic()
+        limit = Deadline(race.deadline if contestant.wave else max(race.deadline, least))
         needed = expected_seconds(race.table, name, count)
-        late = left <= 0 or needed > left
-        if late and (contestant.wave or needed > CHEAP_S):
-            race.table.append(_skipped(name, count, seed, needed, left))
+        if limit.left <= 0 or needed > limit.left:
+            race.table.append(_skipped(name, count, seed, needed, limit.left))
             continue
-        race.table.append(_cell(contestant, race, count, seed))
+        race.table.append(_cell(contestant, race, count, seed, limit))
     race.progress(len(plan), len(plan), "")
 
 
@@ -270,7 +271,7 @@ def _skipped(arm: str, labels: int, seed: int, needed: float, left: float) -> Ce
     return Cell(arm, labels, seed, 0.0, 0.0, status="skipped", note=note)
 
 
-def _cell(contestant: Contestant, race: Race, count: int, seed: int) -> Cell:
+def _cell(contestant: Contestant, race: Race, count: int, seed: int, limit: Deadline) -> Cell:
     """Run one cell. An arm that cannot do it is recorded as failed, one that cannot end in the time
     left as skipped, and the others go on.
     """
@@ -278,7 +279,7 @@ def _cell(contestant: Contestant, race: Race, count: int, seed: int) -> Cell:
     rows = draw(race.labels, count, seed=seed, kind=race.kind)
     start = time.perf_counter()
     try:
-        answer = contestant.run(rows, race.labels[rows], seed, poll=_limit(contestant, race))
+        answer = contestant.run(rows, race.labels[rows], seed, poll=limit)
     except Interrupted:
         raise
     except OutOfTime as late:
@@ -293,12 +294,6 @@ def _cell(contestant: Contestant, race: Race, count: int, seed: int) -> Cell:
     value = score(answer.labels, race.gold, kind=race.kind, metric=race.metric).value
     right = "" if race.kind == "number" else pack_correct(_right(answer.labels, race.gold))
     return Cell(name, count, seed, float(value), seconds, dict(answer.settings), correct=right)
-
-
-def _limit(contestant: Contestant, race: Race) -> Deadline:
-    """The race's deadline; a cheap arm has some seconds in any case."""
-    least = 0.0 if contestant.wave else CHEAP_S
-    return Deadline(max(race.deadline, time.monotonic() + least))
 
 
 def _right(answers: np.ndarray, gold: np.ndarray) -> np.ndarray:
