@@ -15,7 +15,7 @@ from headstart.evaluate.metrics import Metric, default_metric, score
 from headstart.evaluate.resampling import score_interval
 from headstart.events import Events, Silent
 from headstart.recipes.image_building import refuse_text
-from headstart.recipes.media import Rows
+from headstart.recipes.medium import Rows
 from headstart.recipes.results import Measured
 from headstart.recipes.telling import echo
 from headstart.recipes.wording import measured_texts

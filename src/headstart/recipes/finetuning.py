@@ -35,12 +35,14 @@ from headstart.families.digests import seal
 from headstart.recipes import writing
 from headstart.recipes.building import transfer_settings
 from headstart.recipes.evaluating import measured
-from headstart.recipes.media import Medium, TextMedium, demand_classes, medium_of, suited
-from headstart.recipes.media import Rows as LabelledRows
+from headstart.recipes.media import medium_of, suited
+from headstart.recipes.medium import Medium, demand_classes
+from headstart.recipes.medium import Rows as LabelledRows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
 from headstart.recipes.seeds import Learnt, Rows, chosen_once, over_seeds
 from headstart.recipes.telling import echo
+from headstart.recipes.text_medium import TextMedium
 from headstart.recipes.unfinished import Unfinished, digest_of_model
 from headstart.settings_file import settings_digest, to_yaml
 from headstart.tasks import LabelledTokens, stratified

@@ -46,7 +46,13 @@ from headstart.recipes.image_building import (
     pixel_sequences,
     refuse_text,
 )
-from headstart.recipes.pretraining import conclude, default_folder, measure_held_out, run_steps
+from headstart.recipes.pretraining import (
+    announce,
+    conclude,
+    default_folder,
+    measure_held_out,
+    run_steps,
+)
 from headstart.recipes.results import PretrainResult
 from headstart.recipes.telling import echo, tell
 from headstart.settings_file import to_yaml
@@ -148,7 +154,8 @@ def pretrain_images(
         data_digest=digest,
         note=events.note,
     )
-    _announce(settings, prepared, folder, events)
+    side, patch = frame.image_size, frame.patch_size
+    announce("plan_image_model", settings, prepared.model, folder, events, side=side, patch=patch)
     tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / frame.tokens:,.0f} images/s")
     unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, prepared, folder, settings, digest=digest)
@@ -319,29 +326,6 @@ def views(
         )
     side, seed = frame.image_size, settings.seed
     return Views(source, side=side, seed=seed, how=how if varied else None, pairs=pairs)
-
-
-def _announce(
-    settings: PretrainSettings, prepared: _Prepared, folder: RunFolder, events: Events
-) -> None:
-    config, frame = prepared.model.config, prepared.frame
-    events.plan(
-        [
-            say(
-                "plan_image_model",
-                family=settings.model.family,
-                size=settings.model.size,
-                layers=config.num_layers,
-                hidden=config.hidden_size,
-                parameters=sum(p.numel() for p in prepared.model.parameters()) / 1e6,
-                side=frame.image_size,
-                patch=frame.patch_size,
-            ),
-            say("plan_objective", objective=settings.objective.name),
-            say("plan_budget", budget=settings.budget),
-            say("plan_out", out=folder.path),
-        ]
-    )
 
 
 def _save(

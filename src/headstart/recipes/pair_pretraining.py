@@ -39,10 +39,16 @@ from headstart.nn import Patches
 from headstart.objectives import Vocabulary
 from headstart.objectives.image_text import BIAS, ImageText
 from headstart.recipes.building import refuse_objective, train_settings
-from headstart.recipes.media import tokenizer_of
-from headstart.recipes.pretraining import conclude, default_folder, measure_held_out, run_steps
+from headstart.recipes.pretraining import (
+    announce,
+    conclude,
+    default_folder,
+    measure_held_out,
+    run_steps,
+)
 from headstart.recipes.results import PretrainResult, Retrieved
 from headstart.recipes.telling import tell
+from headstart.recipes.text_medium import tokenizer_of
 from headstart.settings_file import to_yaml
 from headstart.tasks.examples import vocabulary_of
 from headstart.train import Learner, RunFolder, Trainer
@@ -335,31 +341,18 @@ def _digest(images: Images) -> str:
 def _announce(
     settings: PretrainSettings, prepared: _Prepared, folder: RunFolder, events: Events
 ) -> None:
-    config, frame = prepared.model.config, prepared.frame
     batch = min(settings.pairs.batch, len(prepared.split.learn))
-    events.plan(
-        [
-            say(
-                "plan_pair_model",
-                family=settings.model.family,
-                size=settings.model.size,
-                layers=config.num_layers,
-                hidden=config.hidden_size,
-                parameters=sum(p.numel() for p in prepared.model.parameters()) / 1e6,
-                side=frame.image_size,
-                patch=frame.patch_size,
-                vocabulary=prepared.vocabulary.size,
-            ),
-            say("plan_objective", objective=settings.objective.name),
-            say(
-                "plan_pairs",
-                batch=batch,
-                loss=settings.pairs.loss,
-                chunk=min(settings.pairs.chunk or batch, batch),
-            ),
-            say("plan_budget", budget=settings.budget),
-            say("plan_out", out=folder.path),
-        ]
+    chunk = min(settings.pairs.chunk or batch, batch)
+    announce(
+        "plan_pair_model",
+        settings,
+        prepared.model,
+        folder,
+        events,
+        more=[say("plan_pairs", batch=batch, loss=settings.pairs.loss, chunk=chunk)],
+        side=prepared.frame.image_size,
+        patch=prepared.frame.patch_size,
+        vocabulary=prepared.vocabulary.size,
     )
 
 

@@ -39,9 +39,9 @@ from headstart.recipes.building import (
     train_settings,
     window_length,
 )
-from headstart.recipes.media import tokenizer_of
 from headstart.recipes.results import PretrainResult
 from headstart.recipes.telling import echo, tell
+from headstart.recipes.text_medium import tokenizer_of
 from headstart.sections import WRITERS
 from headstart.settings_file import to_yaml
 from headstart.tasks import tokenized, vocabulary_of
@@ -120,7 +120,8 @@ def pretrain(
         data_digest=prepared.store.digest,
         note=events.note,
     )
-    _announce(settings, prepared, model, folder, events)
+    size = prepared.vocabulary.size
+    announce("plan_model", settings, model, folder, events, vocabulary=size)
     tokens, loss = run_steps(trainer, events, lambda rate: f"{rate:,.0f} tokens/s")
     unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, objective, prepared, folder, settings)
@@ -259,25 +260,33 @@ def _heads(
     return heads
 
 
-def _announce(
-    settings: PretrainSettings, prepared: Prepared, model: Model, folder: RunFolder, events: Events
+def announce(
+    key: str,
+    settings: PretrainSettings,
+    model: Model,
+    folder: RunFolder,
+    events: Events,
+    *,
+    more: Sequence[str] = (),
+    **facts: int,
 ) -> None:
-    events.plan(
-        [
-            say(
-                "plan_model",
-                family=settings.model.family,
-                size=settings.model.size,
-                layers=model.config.num_layers,
-                hidden=model.config.hidden_size,
-                parameters=sum(p.numel() for p in model.parameters()) / 1e6,
-                vocabulary=prepared.vocabulary.size,
-            ),
-            say("plan_objective", objective=settings.objective.name),
-            say("plan_budget", budget=settings.budget),
-            say("plan_out", out=folder.path),
-        ]
+    """The plan of a pretraining run.
+
+    key, facts: the sentence about the network, and what it says besides what all of them say.
+    more: lines about the objective.
+    """
+    network = say(
+        key,
+        family=settings.model.family,
+        size=settings.model.size,
+        layers=model.config.num_layers,
+        hidden=model.config.hidden_size,
+        parameters=sum(p.numel() for p in model.parameters()) / 1e6,
+        **facts,
     )
+    objective = say("plan_objective", objective=settings.objective.name)
+    ends = (say("plan_budget", budget=settings.budget), say("plan_out", out=folder.path))
+    events.plan([network, objective, *more, *ends])
 
 
 def run_steps(trainer: Trainer, events: Events, speed: Callable[[float], str]) -> tuple[int, float]:

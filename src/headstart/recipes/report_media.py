@@ -28,17 +28,10 @@ from headstart.events import Events
 from headstart.families import load_model
 from headstart.recipes.choosing import pretrain as pretrain_either
 from headstart.recipes.image_building import image_start
+from headstart.recipes.image_medium import ImageMedium, pool_of_images
 from headstart.recipes.image_pretraining import for_images, pretrain_images, read_images
-from headstart.recipes.media import (
-    ImageMedium,
-    Medium,
-    Rows,
-    TextMedium,
-    demand_classes,
-    pool_of_images,
-    pool_of_texts,
-    text_start,
-)
+from headstart.recipes.medium import Medium, Rows, demand_classes
+from headstart.recipes.text_medium import TextMedium, pool_of_texts, text_start
 from headstart.report.arms import Contestant, Linear, Neighbours
 from headstart.report.cells import Arm
 from headstart.report.report import Leaks

@@ -28,7 +28,8 @@ from headstart.events import Events
 from headstart.families import build_model, resolve
 from headstart.recipes.building import on_machine, transfer_settings
 from headstart.recipes.finetuning import examples_of
-from headstart.recipes.media import Medium, Rows, medium_of, suited
+from headstart.recipes.media import medium_of, suited
+from headstart.recipes.medium import Medium, Rows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.report_media import Found, Ground, ground_of, linear
 from headstart.recipes.report_result import ReportResult

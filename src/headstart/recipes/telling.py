@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headstart.data.record import Problem
 from headstart.events import Events
-from headstart.recipes.media import Rows
+from headstart.recipes.medium import Rows
 from headstart.words import say
 
 MOST_TOLD = 5
