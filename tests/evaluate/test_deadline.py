@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.evaluate import deadline
+from headstart.evaluate import deadline, neighbours
 from headstart.evaluate.baselines import FOLDS, GRID, fit_linear
 from headstart.evaluate.deadline import Deadline, OutOfTime, part
 from headstart.evaluate.self_training import self_train
@@ -96,6 +96,20 @@ def test_self_training_stops_in_any_of_its_rounds():
             self_train(
                 head, features[:20], labels[:20], features, rounds=2, seed=0, poll=stop_after(calls)
             )
+
+
+def test_neighbours_poll_with_the_rows_that_are_answered_for(monkeypatch):
+    monkeypatch.setattr(neighbours, "AT_ONCE", 20)
+    features, labels = rows()
+    heard = []
+    given = {"kind": "classes", "seed": 0}
+    answers, count = neighbours.by_neighbours(
+        features, labels, features, poll=lambda *parts: heard.append(parts[0]), **given
+    )
+    # 60 rows answered for inside the labels, then 60 others: 20 at once
+    assert heard == [pytest.approx(n / 6) for n in range(6)]
+    plain, same = neighbours.by_neighbours(features, labels, features, **given)
+    assert (answers.tolist(), count) == (plain.tolist(), same)
 
 
 @pytest.mark.parametrize("calls", [0, 5, 25])

@@ -122,9 +122,9 @@ class Fitted:
             poll=poll,
         )
 
-    def answers(self, inputs: Sequences) -> np.ndarray:
-        """Labels in the form in which gold labels come."""
-        return self.task.answers(self.predict(inputs))
+    def answers(self, inputs: Sequences, *, poll: Callable[[], None] = lambda: None) -> np.ndarray:
+        """Labels in the form in which gold labels come. poll: called between batches."""
+        return self.task.answers(self.predict(inputs, poll=poll))
 
     def save(self, folder: str | Path, *, tokenizer: Tokenizer | None, about: str = "") -> Path:
         """Write a Hugging Face folder; see `families.readout` for what opens it.

@@ -264,7 +264,7 @@ def _held_out_score(
             poll=part(poll, number / len(splits), 1 / len(splits)),
         )
         gold = examples.labels[held]
-        answers = fitted.answers(examples.inputs.take(held))
+        answers = fitted.answers(examples.inputs.take(held), poll=part(poll, 0.0, 0.0))
         values.append(score(answers, gold, kind=examples.kind, metric=metric).value)
     return float(np.mean(values))
 

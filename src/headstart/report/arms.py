@@ -143,7 +143,8 @@ class Neighbours:
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Ask the nearest of these rows; how many is chosen inside them."""
-        found, count = by_neighbours(self.train[rows], labels, self.test, kind=self.kind, seed=seed)
+        known = self.train[rows]
+        found, count = by_neighbours(known, labels, self.test, kind=self.kind, seed=seed, poll=poll)
         return Answer(found, {"neighbours": count})
 
 
@@ -185,7 +186,7 @@ class Transfer:
             choice=choice,
             poll=part(poll, choosing, 1 - choosing),
         )
-        return Answer(fitted.answers(self.test), fitted.settings)
+        return Answer(fitted.answers(self.test, poll=part(poll, 0.0, 0.0)), fitted.settings)
 
     def _choose(self, count: int, poll: Poll) -> Choice:
         labels, kind, seed = self.train.labels, self.train.kind, self.first_seed
