@@ -361,7 +361,7 @@ def test_wrong_label_counts_are_refused():
 @pytest.mark.parametrize("kind", [FinetuneSettings, ReportSettings])
 def test_self_training_is_refused_without_texts_to_do_it_with(kind):
     assert refusal(kind, given={"transfer.self_training": 2}) == (
-        "transfer.self_training 2 needs texts without labels: name files or folders of them in "
+        "transfer.self_training 2 needs data without labels: name files or folders of them in "
         "corpus, or write transfer.self_training: 0."
     )
     given = {"transfer.self_training": 2, "corpus": ["docs"]}

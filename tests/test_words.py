@@ -36,6 +36,16 @@ def test_a_phrase_is_english_text_that_can_be_said_in_chinese():
     assert in_language("plain", "zh") == "plain"
 
 
+def test_what_a_file_name_holds_never_reaches_a_terminal_raw():
+    raw = "\x1b[31mred\r\u202egnp\udcff\x9b"
+    assert in_language(raw, "en") == "\\x1b[31mred\\x0d\\u202egnp\\udcff\\x9b"
+    assert in_language(say("plan_out", out=raw), "zh") == (
+        "结果写入 \\x1b[31mred\\x0d\\u202egnp\\udcff\\x9b"
+    )
+    kept = "two\nlines\tفارسی می\u200cخواهم 👩\u200d👧 全\u3000角"
+    assert in_language(kept, "en") == kept
+
+
 def test_a_missing_value_is_an_error_and_not_a_gap():
     with pytest.raises(KeyError):
         say("plan_budget")

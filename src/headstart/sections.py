@@ -526,8 +526,8 @@ class TransferSettings(Settings):
     )
     self_training: int = setting(
         0,
-        "Rounds in which a probe takes its surest answers on texts of the corpus for labels, "
-        "where labels are classes; 0: none.",
+        "Rounds in which a probe takes its surest answers on the corpus (texts or images) for "
+        "labels, where labels are classes; 0: none.",
         unit="rounds",
         source="Yarowsky 1995",
         ge=0,
@@ -538,7 +538,7 @@ class TransferSettings(Settings):
         """Raise ValueError if self-training is asked for and there is nothing to do it with."""
         if self.self_training and not corpus:
             raise ValueError(
-                f"transfer.self_training {self.self_training} needs texts without labels: name "
+                f"transfer.self_training {self.self_training} needs data without labels: name "
                 "files or folders of them in corpus, or write transfer.self_training: 0"
             )
         if self.self_training and self.method not in ("auto", "probe"):

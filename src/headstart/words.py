@@ -9,12 +9,17 @@ for and reported.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 Lang = Literal["en", "zh"]
 LANGS: tuple[Lang, ...] = ("en", "zh")
 Words: TypeAlias = Mapping[str, tuple[str, str]]  # by key: a sentence in each of LANGS
+
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 WORDS: dict[str, tuple[str, str]] = {
     # plan
@@ -99,6 +104,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{table}：列“{image}”是图像，列“{text}”是文本；读取文本"
         "（加 --set images.column={image} 则读取图像）",
     ),
+    "bytes_left_aside": (
+        "{table}: the bytes in {columns} are not read (--set images.column=COLUMN reads images)",
+        "{table}：不读取 {columns} 中的字节（加 --set images.column=列名 则读取图像）",
+    ),
     "plan_image_labels": (
         "{rows:,} labelled images, {classes}",
         "{rows:,} 张标注图像，{classes}",
@@ -149,6 +158,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "词元：{tokens:,} 个，词表 {size:,}；每词 {fertility:.2f} 个，"
         "未知 {unknown:.2f} %，{long:.0f} % 的文本超过一个窗口",
     ),
+    "captions_cut": (
+        "{count:,} of {rows:,} texts are longer than the model's {most:,} tokens and are read "
+        "up to there (the longest has {longest:,})",
+        "{rows:,} 条文本中有 {count:,} 条超过模型的 {most:,} 个词元，只读到该处"
+        "（最长的有 {longest:,} 个）",
+    ),
     "plan_objective": ("predicts {objective}", "预训练目标 {objective}"),
     "plan_start": (
         "from {start}: {family}, {layers} layers x {hidden}, {parameters:.1f} M parameters",
@@ -163,14 +178,22 @@ WORDS: dict[str, tuple[str, str]] = {
         "the unfinished run in {folder} was begun with other {what}: it is begun anew",
         "{folder} 中未完成的运行开始时的 {what} 不同：重新开始",
     ),
+    "cell_given_up": (
+        "{arm}, {labels:,} labels, seed {seed}: given up, it {why}",
+        "{arm}，{labels:,} 条标签，种子 {seed}：放弃（{why}）",
+    ),
     "cells_anew": (
         "the cells in {folder} were made with other {what}: all are made anew, the old ones are "
         "kept as {kept}",
         "{folder} 中的单元格使用的 {what} 不同：全部重新计算，旧结果保存为 {kept}",
     ),
     "self_training": (
-        "self-training: {texts:,} texts without labels, {left_out:,} left out that leak",
-        "自训练：{texts:,} 条无标签文本，因泄漏排除 {left_out:,} 条",
+        "self-training: {records:,} texts without labels, {left_out:,} left out that leak",
+        "自训练：{records:,} 条无标签文本，因泄漏排除 {left_out:,} 条",
+    ),
+    "self_training_images": (
+        "self-training: {records:,} images without labels, {left_out:,} left out that leak",
+        "自训练：{records:,} 张无标签图像，因泄漏排除 {left_out:,} 张",
     ),
     "method_chosen": (
         "method {method} chosen on labelled rows held out of training (tried: {tried})",
@@ -286,6 +309,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{rows:,} rows: {accepted:,} accepted, {quarantined:,} set aside, {rejected:,} rejected",
         "共 {rows:,} 行：接受 {accepted:,}，搁置 {quarantined:,}，拒绝 {rejected:,}",
     ),
+    "problems_more": (
+        "... and {more:,} more; headstart check shows them",
+        "……另有 {more:,} 处；headstart check 会列出",
+    ),
     "check_more": (
         "... and {more:,} more (--json lists all)",
         "……另有 {more:,} 处（--json 列出全部）",
@@ -336,8 +363,26 @@ def say(key: str, **values: object) -> Phrase:
 
 
 def in_language(text: str, lang: Lang) -> str:
-    """The phrase in the language asked for; other text as it is."""
-    return worded(WORDS, text.key, lang, text.values) if isinstance(text, Phrase) else text
+    """The phrase in the language asked for; other text as it is. Both fit for a terminal."""
+    said = worded(WORDS, text.key, lang, text.values) if isinstance(text, Phrase) else text
+    return visible(said)
+
+
+def visible(text: str) -> str:
+    """The text as a terminal may have it, whatever a file name or a label holds.
+
+    Control characters but line breaks and tabs, characters that turn the direction of writing, and
+    halves of surrogate pairs are escaped.
+    """
+    return _INVISIBLE.sub(lambda match: escaped(match[0]), text)
+
+
+def escaped(letter: str) -> str:
+    """One character by its number."""
+    number = ord(letter)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def language_of(environment: Mapping[str, str] | None = None) -> Lang:

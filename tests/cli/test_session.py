@@ -9,7 +9,7 @@ from headstart import recipes
 from headstart.cli.main import main
 from headstart.cli.session import Session
 from headstart.recipes.machine import Diagnosis, Finding
-from headstart.recipes.results import Measured, to_json
+from headstart.recipes.results import Measured, Prediction, Predictions, to_json
 from headstart.words import say
 
 
@@ -72,6 +72,41 @@ def test_data_with_rejected_rows_ends_with_exit_code_2(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
     monkeypatch.setitem(vars(recipes), "check", lambda data, **keywords: Drawn())
     assert leave("check", "labels.csv") == 0
+
+
+def test_names_and_labels_are_escaped_on_the_screen_and_exact_in_json(capsys):
+    found = Predictions([Prediction("a\x1b[31m\udcff.png", "la\x1bbel", 0.5)])
+    Session(lang="en", as_json=False).finish(found)
+    assert capsys.readouterr().out == "la\\x1bbel 0.50  a\\x1b[31m\\udcff.png\n"
+    Session(lang="en", as_json=True).finish(found)
+    out = capsys.readouterr().out
+    assert out.encode("utf-8")  # strict: half of a surrogate pair would not go
+    assert json.loads(out)["answers"][0]["text"] == "a\x1b[31m\udcff.png"
+
+
+def test_a_check_says_how_files_are_read_and_ends_with_2_where_one_cannot_be(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("text,label\n" + "some words,x\nother words,y\n" * 3)
+    with pytest.raises(SystemExit) as left:
+        main(["check", str(tmp_path / "a.csv")])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "  a.csv: comma-separated, header, columns text, label; text 'text', label 'label'",
+        "  6 rows: 6 accepted, 0 set aside, 0 rejected",
+    ]
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04" + bytes(40))
+    assert leave("check", str(tmp_path / "b.zip"), "--lang", "zh") == 2
+    assert capsys.readouterr().out == (
+        "  共 0 行：接受 0，搁置 0，拒绝 0\n"
+        f"  E-DATA-002 {tmp_path}/b.zip: the file is a zip archive (an .xlsx spreadsheet or a "
+        ".docx document is one), not text. Export it as text, CSV, JSON lines or Parquet.\n"
+    )
+
+
+def test_an_empty_name_is_never_the_current_folder(capsys):
+    assert leave("pretrain", "") == 2
+    assert capsys.readouterr().err == (
+        "no text given. For example: headstart pretrain docs/ --budget 30m\n"
+    )
 
 
 def test_a_machine_that_cannot_work_ends_with_exit_code_3(monkeypatch, capsys):

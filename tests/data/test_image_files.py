@@ -165,7 +165,7 @@ LEADING_OUT = [
     *(
         (name, "{} is an address, and nothing is ever fetched. "
          "Download the images, and write their paths beside the table.")
-        for name in ("http://x.y/a.png", "file:///a.png", "data:image/png;base64,AA", "s3://b/a.png")
+        for name in ("http://x.y/a.png", "file:///a.png", "data:text/html;base64,AA", "s3://b/a.png")
     ),
     ("a\0.png", "{} is not a path. Write the path of an image beside the table."),
 ]  # fmt: skip

@@ -264,7 +264,9 @@ def test_a_link_out_of_the_folder_is_refused_but_the_hub_cache_may_link_to_its_b
     outside = tmp_path / "secret"
     shutil.move(blob, outside)
     weights.symlink_to(outside)
-    assert message(place) == f"{weights}: a link that leads out of the folder, to {outside}"
+    assert message(place) == (
+        f"{weights}: a link that leads out of the folder, to {outside}. Put the file itself there"
+    )
 
 
 def test_weights_that_are_not_finite_are_refused(folder):

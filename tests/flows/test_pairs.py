@@ -260,6 +260,37 @@ def test_text_and_a_probe_are_refused(shapes, tmp_path):
     assert "but model.family clip is two towers, which can do image_text" in str(caught.value)
 
 
+def test_long_captions_and_what_is_no_image_are_told_where_they_are_used(trained, tmp_path):
+    run_folder, events = trained[0].folder, Notes()
+    path = write_pairs(tmp_path, 8, seed=3)
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[0])
+    lines[0] = json.dumps({**row, "caption": "red circle " * 500})
+    for number in range(1, 8):
+        (tmp_path / f"{number}.png").write_bytes(b"junk")
+    path.write_text("\n".join(lines) + "\n")
+    recipes.evaluate(str(run_folder), [path], events=events)
+    assert events.notes[-3:-1] == [
+        "... and 2 more; headstart check shows them",
+        "1 of 1 texts are longer than the model's 24 tokens and are read up to there (the longest "
+        "has 1,000)",
+    ]
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04")
+    for given, message in (
+        (
+            tmp_path / "a.zip",
+            f"{tmp_path}/a.zip is a file, but none of images: give images or tables of them",
+        ),
+        (
+            tmp_path / "no.png",
+            f"{tmp_path}/no.png does not exist. Check the path, or quote the text to answer for.",
+        ),
+    ):
+        with pytest.raises(InputError) as caught:
+            recipes.predict(str(run_folder), [str(given), "a red circle", ""])
+        assert str(caught.value) == message
+
+
 def test_what_a_model_of_two_towers_cannot_answer_is_refused(trained, tmp_path):
     run_folder = trained[0].folder
     text = tmp_path / "labels.csv"

@@ -10,6 +10,7 @@ import headstart as hs
 from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
 from headstart.families import find, save_model
+from headstart.recipes import report_media
 
 SETTINGS = {"data.max_length": 32, "machine.threads": 1, "machine.precision": "fp32"}
 TOPICS = {
@@ -136,3 +137,13 @@ def test_every_linear_arm_of_a_report_is_self_trained_alike(folder):
     assert plain.keys() == helped.keys()
     changed = {arm for (arm, seed), score in plain.items() if helped[arm, seed] != score}
     assert changed == {"tfidf", "lsa", "own-probe", "own-probe+lsa"}
+
+
+def test_a_report_reads_the_texts_for_self_training_once(folder, monkeypatch):
+    read = []
+    once = report_media.pool_of_texts
+    monkeypatch.setattr(
+        report_media, "pool_of_texts", lambda *a, **k: read.append(1) or once(*a, **k)
+    )
+    scores(folder, "report-once", **{"transfer.self_training": 1})
+    assert len(read) == 1

@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 
 from headstart.errors import InputError
+from headstart.report import arms as module
 from headstart.report.arms import (
     Answer,
     Linear,
@@ -16,6 +17,7 @@ from headstart.report.arms import (
     run_arms,
 )
 from headstart.report.cells import Arm, Cell, ScoreTable
+from headstart.words import in_language
 
 GOLD = np.array([0, 1, 0, 0])
 LABELS = np.array([0, 1] * 50)
@@ -31,7 +33,7 @@ class Fake:
     seen: list = field(default_factory=list)
     fault: Exception | None = None
 
-    def run(self, rows, labels, seed):
+    def run(self, rows, labels, seed, *, poll=None):
         self.seen.append((len(rows), seed, rows.tolist()))
         if self.fault is not None:
             raise self.fault
@@ -104,6 +106,99 @@ def test_the_time_of_a_cell_is_expected_from_the_cells_before_it():
     assert expected_seconds(table, "a", 10) == 3.0
     assert expected_seconds(table, "a", 40) == 12.0  # four times the labels
     assert expected_seconds(table, "b", 40) == 0.0
+
+
+@dataclass
+class Long(Fake):
+    """Takes a step of some seconds for each label, on a clock that only it moves."""
+
+    clock: list = field(default_factory=list)
+    step: float = 1.0
+
+    def run(self, rows, labels, seed, *, poll=None):
+        self.seen.append((len(rows), seed, rows.tolist()))
+        for number in range(1, len(rows) + 1):
+            self.clock[0] += self.step
+            poll(number, len(rows))
+        return Answer(self.answer)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("wave", [0, 1])
+def test_a_cell_that_cannot_end_in_the_time_left_is_given_up_and_forecasts_count_it(clock, wave):
+    table, notes = ScoreTable(), []
+    one = Long(arm("a"), wave=wave, clock=clock)
+    run_arms([one], race(table, seconds=30.0, notes=notes))
+    # 10 labels take 10 s: both seeds fit, and 40 labels are then known to need 40 of the 10 s left
+    assert [(count, seed) for count, seed, _ in one.seen] == [(10, 0), (10, 1)]
+    assert table.get("a", 40, 0).note == "needs about 40 s, but 10 s of the budget were left"
+    assert not notes
+
+    table, notes, began = ScoreTable(), [], clock[0]
+    one = Long(arm("a"), wave=wave, clock=clock, step=4.0)
+    run_arms([one], race(table, seconds=30.0, notes=notes))
+    # nothing is known of the first cell; after 4 of 40 s it is given up, and with it all others
+    assert [(count, seed) for count, seed, _ in one.seen] == [(10, 0)]
+    assert clock[0] == began + 4.0
+    cells = {(c.labels, c.seed): (c.status, c.note, c.needed) for c in table.cells}
+    assert cells == {
+        (10, 0): ("skipped", "needs about 40 s, but 30 s of the budget were left", 40.0),
+        (10, 1): ("skipped", "needs about 40 s, but 26 s of the budget were left", 0.0),
+        (40, 0): ("skipped", "needs about 160 s, but 26 s of the budget were left", 0.0),
+        (40, 1): ("skipped", "needs about 160 s, but 26 s of the budget were left", 0.0),
+    }
+    assert notes == [
+        "a, 10 labels, seed 0: given up, it needs about 40 s, but 30 s of the budget were left"
+    ]
+    assert in_language(notes[0], "zh").startswith("a，10 条标签，种子 0：放弃")
+
+    run_arms([one], race(table, seconds=1000.0))  # with more time it is all done
+    assert {cell.status for cell in table.cells} == {"done"}
+
+
+def test_when_the_time_is_over_cheap_cells_still_have_some_seconds_together(clock):
+    table, began = ScoreTable(), clock[0]
+    quick, slow = Long(arm("quick"), clock=clock, step=0.1), Long(arm("slow"), clock=clock)
+    costly = Long(arm("costly"), wave=1, clock=clock, step=0.001)
+    run_arms([quick, slow, costly], race(table, seconds=-1.0))
+    done = [cell.key for cell in table.cells if cell.status == "done"]
+    # 1 and 10 s twice, 4 s once or twice of the 30 s; 40 s never; nothing of the costly arm
+    assert done == [("quick", 10, 0), ("slow", 10, 0), ("quick", 10, 1), ("slow", 10, 1)] + [
+        ("quick", 40, seed) for seed in (0, 1)
+    ]
+    assert clock[0] - began == pytest.approx(30.0)
+    assert table.get("slow", 40, 0).note == "needs about 40 s, but 4 s of the budget were left"
+    assert costly.seen == []
+
+
+def test_a_given_up_cell_is_kept_with_what_it_needs(tmp_path):
+    table = ScoreTable.open(tmp_path / "cells.jsonl")
+    table.append(Cell("a", 10, 0, 0.0, 0.0, status="skipped", needed=7.0))
+    again = ScoreTable.open(tmp_path / "cells.jsonl")
+    assert expected_seconds(again, "a", 10) == 7.0
+    assert expected_seconds(again, "a", 20) == 14.0
+    again.append(Cell("a", 10, 1, 0.5, 3.0))
+    assert expected_seconds(again, "a", 10) == 3.0  # what was finished is known better
+
+
+def test_a_linear_arm_on_many_rows_ends_with_the_time(monkeypatch):
+    monkeypatch.setattr(module, "CHEAP_S", 1e-3)
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(100, 500)), rng.normal(size=(4, 500))
+    table = ScoreTable()
+    one = Linear(arm("linear"), train, test, "classes", others={"other": (train, test)})
+    run_arms([one], race(table, seconds=-1.0))
+    assert {cell.status for cell in table.cells} == {"skipped"}
+    assert table.get("linear", 10, 0).needed > 0  # it was begun, and stopped between two solutions
+    run_arms([one], race(table))
+    assert {cell.status for cell in table.cells} == {"done"}
 
 
 def test_an_arm_that_fails_is_recorded_with_its_message_and_the_others_go_on():

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -24,7 +25,7 @@ import typer
 from headstart import __version__
 from headstart.cli import training, using
 from headstart.errors import HeadstartError, Interrupted, MachineError
-from headstart.words import in_language, language_of, say
+from headstart.words import in_language, language_of, say, visible
 
 VERBS = (
     training.report,
@@ -94,6 +95,7 @@ def make_app() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # we say it ourselves
     try:
         with terminable():
             code = make_app()(args=given, standalone_mode=False, prog_name="headstart")
@@ -129,7 +131,7 @@ def answer(failure: BaseException, arguments: Sequence[str]) -> int:
         traceback.print_exception(failure)
     code, message = explain(failure, arguments)
     if message:
-        sys.stderr.write(message.rstrip() + "\n")
+        sys.stderr.write(visible(message).rstrip() + "\n")
     return code
 
 

@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr. `--json` leaves exactly one JSO
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from headstart.cli.progress import Bars, Lines, listener
 from headstart.errors import InputError
 from headstart.recipes.results import Json, Result, to_json
-from headstart.words import WORDS, Lang, in_language, language_of, say
+from headstart.words import WORDS, Lang, escaped, in_language, language_of, say, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+_HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: no file can be written with them
 
 
 @runtime_checkable
@@ -46,7 +49,7 @@ class Session:
             return
         if isinstance(result, Screen):
             _draw(result.screen(self.lang))
-        facts = [(_label(name, self.lang), value) for name, value in result.facts()]
+        facts = [(_label(visible(name), self.lang), value) for name, value in result.facts()]
         margin = max((_width(name) for name, _ in facts), default=0)
         for name, value in facts:
             self.write(f"{name}{' ' * (margin - _width(name))}  {in_language(value, self.lang)}")
@@ -55,12 +58,13 @@ class Session:
     def suggest(self, commands: Sequence[str]) -> None:
         """What to type now."""
         for command in commands:
-            self.write(f"\n{in_language(say('next'), self.lang)}: {command}")
+            self.write(f"\n{in_language(say('next'), self.lang)}: {visible(command)}")
 
     def write_json(self, record: object) -> None:
         """One JSON object on stdout."""
         value: Json = to_json(record)
-        self.write(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        self.write(_HALVES.sub(lambda match: escaped(match[0]), text))
 
     def say(self, key: str, **values: object) -> None:
         """One sentence of `words` on stdout."""
@@ -68,7 +72,7 @@ class Session:
 
     def piece(self, text: str) -> None:
         """Part of a text on stdout, at once."""
-        sys.stdout.write(text)
+        sys.stdout.write(visible(text))
         sys.stdout.flush()
 
     def write(self, line: str) -> None:
@@ -83,8 +87,8 @@ def _draw(picture: RenderableType) -> None:
 
 
 def demand(paths: Sequence[str], *, what: str, example: str) -> None:
-    """Raise InputError where nothing was given to work on."""
-    if not paths:
+    """Raise InputError where nothing was given to work on, or an empty name."""
+    if not paths or not all(paths):
         raise InputError(f"no {what} given. For example: {example}")
 
 

@@ -44,7 +44,11 @@ def predict(
     Example: headstart predict runs/task "is my card on its way?"
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
-    demand(inputs or (), what="input", example='headstart predict runs/task "some text"')
+    demand(
+        [*filter(None, inputs or ())],
+        what="input",
+        example='headstart predict runs/task "some text"',
+    )
     with session.events as events:
         result = recipes.predict(model, _with_stdin(inputs or ()), text=text, events=events)
     session.finish(result)
@@ -72,7 +76,11 @@ def generate(
     """
     session = Session(lang=o.chosen(lang), as_json=as_json, bars=False)
     if file is None:
-        demand(prompts or (), what="prompt", example='headstart generate runs/docs "Dear customer"')
+        demand(
+            [*filter(None, prompts or ())],
+            what="prompt",
+            example='headstart generate runs/docs "Dear customer"',
+        )
     given = _with_stdin(prompts or ())
     choices = {
         "max_new": max_new,

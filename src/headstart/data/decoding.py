@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 
@@ -57,10 +58,13 @@ def decode_all(
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = threads or min(MOST_THREADS, cores or 1)
+    turn = Lock()
     waiting: deque[Future[DecodedPicture | Problem] | Problem] = deque()
     with ThreadPoolExecutor(workers, "headstart-decode") as pool:
         for item in items:
-            waiting.append(item if isinstance(item, Problem) else pool.submit(_decode, item, side))
+            waiting.append(
+                item if isinstance(item, Problem) else pool.submit(_decode, item, side, turn)
+            )
             if len(waiting) > AHEAD * workers:
                 yield _ready(waiting.popleft())
         while waiting:
@@ -71,11 +75,11 @@ def _ready(item: Future[DecodedPicture | Problem] | Problem) -> DecodedPicture |
     return item if isinstance(item, Problem) else item.result()
 
 
-def _decode(picture: Picture, side: int) -> DecodedPicture | Problem:
+def _decode(picture: Picture, side: int, turn: Lock) -> DecodedPicture | Problem:
     data = picture.read()
     if isinstance(data, Problem):
         return data
-    found = decode(data, side=side)
+    found = decode(data, side=side, turn=turn)
     if isinstance(found, Fault):
         return picture.problem(found)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -64,17 +65,40 @@ def list_files(paths: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for given in paths:
         path = Path(given)
+        if given == "":
+            raise InputError(absent(given))
         if path.is_file():
             found[path] = None
         elif path.is_dir():
             found.update(dict.fromkeys(_under(path)))
         else:
-            raise InputError(f"{path} does not exist. Check the path.")
+            raise InputError(absent(given))
     if not found:
         known = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
         where = ", ".join(str(path) for path in paths)
-        raise InputError(f"no data file under {where} (looked for {known}, also with .gz).")
+        others = Counter(suffix for path in map(Path, paths) for suffix in _suffixes(path))
+        there = ", ".join(f"{times} {suffix}" for suffix, times in others.most_common(3))
+        raise InputError(
+            f"no data file under {where} (looked for {known}, also with .gz, and for images; "
+            f"found {there or 'nothing'})."
+        )
     return list(found)
+
+
+def _suffixes(folder: Path) -> Iterator[str]:
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(name).suffix or name for name in names if not name.startswith("."))
+
+
+def absent(given: str | Path) -> str:
+    """What to say of a path that is no file and no folder."""
+    path = Path(given)
+    if given == "":
+        return "one of the paths is empty. Name a file or a folder; the current one is a dot."
+    if path.exists():
+        return f"{path} is no regular file, so it is not opened. Put the data itself in its place."
+    return f"{path} does not exist. Check the path."
 
 
 def _under(folder: Path) -> list[Path]:

@@ -7,15 +7,16 @@ which copies are found.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from headstart.data.check import CheckReport
-from headstart.data.image_files import SPLITS
+from headstart.data.image_files import SPLITS, class_folder_remarks, class_of, walk
 from headstart.data.image_leaks import ImageLeakReport, find_image_leaks
 from headstart.data.images import Images, contradictions, load_images
 from headstart.data.labels import class_warnings
-from headstart.data.record import Problem, problem, quoted
+from headstart.data.pairs import caption_remarks
+from headstart.data.record import Problem, problem, quoted, shown
 
 SIDE = 32  # pixels, at which copies are compared
 
@@ -41,6 +42,8 @@ def check_images(
         labels = [name for name in images.labels if name]
         problems += contradictions(images)
         problems += class_warnings(labels, "", "classes", str(given[0]), label or "")
+    problems += _folder_remarks(images, [Path(path) for path in given], classes)
+    problems += _caption_remarks(images, str(given[0]))
     leaks, notes = None, list(images.notes)
     if test is not None:
         leaks, found, tested = _check_test(images, classes, test, label)
@@ -63,6 +66,42 @@ def _classes(images: Images) -> Counter[str]:
     """How often each class occurs; folders of splits are no classes."""
     found = Counter(name for name in images.labels if name)
     return Counter() if {name.lower() for name in found} <= SPLITS else found
+
+
+def _folder_remarks(
+    images: Images, paths: Sequence[Path], classes: Counter[str]
+) -> Iterator[Problem]:
+    """Warnings about folders and images that a labelled task would stumble over."""
+    source = str(paths[0])
+    for root in paths if classes else ():
+        if root.is_dir():
+            folders = {class_of(path, root) for path in walk(root)[0]} - {""}
+            yield from class_folder_remarks(root, folders)
+    named = zip(images.origins, images.labels, strict=True)
+    without = [origin for origin, name in named if not name]
+    if classes and without:
+        where = shown(without[0], most=400)
+        message = f"{len(without)} images have no class, first {where}."
+        fix = "Learning classes leaves them out: give each one, or remove it."
+        yield problem(55, "warn", source=source, message=message, fix=fix)
+    splits = {name for name in images.labels if name}
+    if splits and not classes:
+        message = f"its folders are splits ({', '.join(sorted(splits))}), no classes."
+        fix = "Check one of them, with the other as --test."
+        yield problem(54, "warn", source=source, message=message, fix=fix)
+
+
+def _caption_remarks(images: Images, source: str) -> Iterator[Problem]:
+    """Warnings about captions, where there are some."""
+    if not any(images.captions):
+        return
+    yield from caption_remarks(images, source)
+    without = [n for n, captions in enumerate(images.captions) if not captions]
+    if without:
+        where = shown(images.origins[without[0]], most=400)
+        message = f"{len(without)} images have no caption, first {where}."
+        fix = "Learning from captions leaves them out: fill them in, or remove the rows."
+        yield problem(48, "warn", source=source, message=message, fix=fix)
 
 
 def _check_test(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headstart.data.columns import nearest
 from headstart.data.delimited import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES
+from headstart.data.inline_images import is_inline
 from headstart.data.record import Row, shown
 from headstart.errors import InputError
 
@@ -47,7 +48,8 @@ def is_image_name(name: str) -> bool:
 
 
 def image_column(rows: Sequence[Row], columns: Sequence[str], blobs: Sequence[str]) -> str | None:
-    """The column of images: of bytes, else of paths that end like images; by name if several.
+    """The column of images: of bytes, else of paths that end like images or of images in base64;
+    by name if several.
 
     blobs: the columns of bytes.
     """
@@ -103,7 +105,7 @@ def find_image_columns(
 
 def _holds_paths(rows: Sequence[Row], column: str) -> bool:
     values = [value for row in rows if (value := row.fields.get(column, "").strip())]
-    like = sum(is_image_name(value) for value in values)
+    like = sum(is_image_name(value) or is_inline(value) for value in values)
     return bool(values) and like >= 0.5 * len(values)
 
 

@@ -4,7 +4,7 @@ In: paths. Out: `Picture`s, still encoded, with their label and captions as text
 A folder is a class for every folder in it, or flat; with a metadata table in it (metadata.csv,
 .jsonl or .parquet with a column of file names) it is that table.
 The surprise: a path in a table is looked for beside the table, may not leave that folder, and is
-never fetched.
+never fetched; a cell may also hold the image itself in base64.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import pyarrow
 
-from headstart.data.files import TABLE_SUFFIXES, list_files, look_at, read_rows
+from headstart.data.files import TABLE_SUFFIXES, absent, list_files, look_at, read_rows
 from headstart.data.image_columns import ImageColumns, find_image_columns, is_image_name
 from headstart.data.image_paths import Beside
+from headstart.data.inline_images import inline_bytes, is_inline
 from headstart.data.parquet_rows import Blob, blob_columns, blob_rows, count_parquet_rows
 from headstart.data.picture import Fault, too_many_bytes
 from headstart.data.record import Problem, Row, problem, shown
@@ -104,10 +105,12 @@ def find_images(
     found: list[ImageSource] = []
     for given in paths:
         path = Path(given)
+        if given == "":
+            raise InputError(absent(given))
         if path.is_dir():
             found += _in_folder(path, wanted, labelled=labelled)
         elif not path.is_file():
-            raise InputError(f"{path} does not exist. Check the path.")
+            raise InputError(absent(given))
         elif is_image_name(path.name):
             found.append(ImageSource(path.parent, None, (path,), 1, f"{path.name}: one image"))
         else:
@@ -144,12 +147,13 @@ def read_pictures(sources: Sequence[ImageSource]) -> Iterator[Picture | Problem]
         yield from source.problems
         if source.columns is None:
             for path in source.files:
-                yield Picture(str(path), 0, path, label=_class_of(path, source.path))
+                yield Picture(str(path), 0, path, label=class_of(path, source.path))
         else:
             yield from _of_table(source.path, source.columns)
 
 
-def _class_of(path: Path, root: Path) -> str:
+def class_of(path: Path, root: Path) -> str:
+    """The folder right under the root that the file lies in; "" beside those folders."""
     below = path.relative_to(root).parts
     return below[0] if len(below) > 1 else ""
 
@@ -218,7 +222,7 @@ def _folder(
     *,
     labelled: bool,
 ) -> ImageSource:
-    classes = Counter(_class_of(path, root) for path in files)
+    classes = Counter(class_of(path, root) for path in files)
     loose = classes.pop("", 0)
     if labelled and classes and {name.lower() for name in classes} <= SPLITS:
         first = sorted(classes)[0]
@@ -232,7 +236,7 @@ def _folder(
             "class into a folder of its own, or give a table with their paths and labels"
         )
     if labelled:
-        problems = [*problems, *_class_problems(root, classes)]
+        problems = [*problems, *class_folder_remarks(root, classes)]
     kind = f"{len(classes)} class folders" if classes else "one flat folder"
     note = f"{root.name or root}: {len(files)} images, {kind}"
     if classes and loose:
@@ -243,7 +247,7 @@ def _folder(
     return ImageSource(root, None, tuple(files), len(files), note, tuple(problems))
 
 
-def _class_problems(root: Path, classes: Counter[str]) -> Iterator[Problem]:
+def class_folder_remarks(root: Path, classes: Collection[str]) -> Iterator[Problem]:
     """Warnings about the folders that stand for classes."""
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.name.startswith(".") and folder.name not in classes:
@@ -312,7 +316,9 @@ def _picture(
     if blob.data is not None:
         return Picture(row.source, row.line, data=blob.data)
     name = blob.path if columns.blob else row.fields.get(columns.image, "")
-    found = beside.find(name)
+    found = inline_bytes(name) if is_inline(name) else beside.find(name)
+    if isinstance(found, bytes):
+        return Picture(row.source, row.line, data=found)
     if isinstance(found, Path):
         return Picture(row.source, row.line, found)
     return problem(

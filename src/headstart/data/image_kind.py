@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from headstart.data.files import look_at
+from headstart.data.files import Shape, look_at
 from headstart.data.image_columns import (
     CAPTION_NAMES,
     image_column,
@@ -29,7 +29,7 @@ from headstart.data.image_files import (
     tables_in,
     walk,
 )
-from headstart.data.parquet_rows import blob_columns
+from headstart.data.parquet_rows import blob_columns, bytes_columns
 from headstart.data.record import Problem, shown
 from headstart.errors import InputError
 from headstart.words import say
@@ -62,7 +62,7 @@ def holds_images(
     paths that end like them.
     text, image: columns that were asked for; reads: what the model reads, if that is known: these
     decide for a table that has both. note: hears how such a table is read.
-    Raises InputError for paths of both kinds.
+    Raises InputError for paths of both kinds, and for a file that cannot be read where images are.
     """
     wanted = _Wanted(text, image, reads)
     found = {str(path): _is_images(Path(path), wanted) for path in paths}
@@ -97,22 +97,32 @@ def _is_images(path: Path, wanted: _Wanted) -> bool:
         return whole and all(_is_images(table, wanted) for table in tables)
     if is_image_name(path.name):
         return True
-    return path.is_file() and is_table(path) and _table_of_images(path, wanted)
-
-
-def _table_of_images(path: Path, wanted: _Wanted) -> bool:
-    shape = look_at(path)
-    if isinstance(shape, Problem):
+    if not path.is_file():
         return False
+    shape = look_at(path, text=True)
+    if isinstance(shape, Problem):
+        if wanted.reads == "images":
+            raise InputError(str(shape))
+        return False
+    return is_table(path) and _table_of_images(path, shape, wanted)
+
+
+def _table_of_images(path: Path, shape: Shape, wanted: _Wanted) -> bool:
     blobs: list[str] = []
+    aside: list[str] = []
     if shape.format == "parquet":
         with path.open("rb") as file:
-            blobs = blob_columns(file)
+            blobs, aside = blob_columns(file), bytes_columns(file)
     if wanted.image is not None and wanted.image in (*blobs, *shape.columns):
-        return True
-    found = image_column(sample_of(path), shape.columns, blobs)
-    if found is None:
-        return False
+        found: str | None = wanted.image
+    else:
+        found = image_column(sample_of(path), shape.columns, blobs)
+    aside = [name for name in aside if name != found]
+    if aside:
+        columns = ", ".join(f"'{shown(name)}'" for name in aside)
+        wanted.notes.append(say("bytes_left_aside", table=path.name, columns=columns))
+    if found is None or found == wanted.image:
+        return found is not None
     words = next((c for c in shape.columns if c.strip().casefold() in CAPTION_NAMES), None)
     if wanted.text is not None:
         read, words = False, wanted.text

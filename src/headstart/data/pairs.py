@@ -75,7 +75,7 @@ def load_pairs(
     images, numbers = _merged(found)
     merged = len(found) - len(images)
     source = str(paths if isinstance(paths, str | Path) else paths[0])
-    problems = (*images.problems, *_remarks(images, source))
+    problems = (*images.problems, *caption_remarks(images, source))
     count = sum(len(captions) for captions in images.captions)
     note = f"{'; '.join(images.notes)}: {len(images)} images with {count} captions" + (
         f" ({merged} rows repeat an image)" if merged else ""
@@ -105,7 +105,7 @@ def _merged(images: Images) -> tuple[Images, np.ndarray]:
     return merged, numbers
 
 
-def _remarks(images: Images, source: str) -> Iterator[Problem]:
+def caption_remarks(images: Images, source: str) -> Iterator[Problem]:
     """One warning for each way in which captions say nothing."""
     checks: tuple[tuple[int, Callable[[str], bool], str, str], ...] = (
         (57, _says_nothing, "are a file name, an address or a word like 'image'", "Describe them."),

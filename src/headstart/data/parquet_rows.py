@@ -43,6 +43,12 @@ def blob_columns(file: BinaryIO) -> list[str]:
     return [field.name for field in schema if _is_blob(field.type)]
 
 
+def bytes_columns(file: BinaryIO) -> list[str]:
+    """Names of the columns that cannot be read as text: bytes, and lists and structs of them."""
+    schema = parquet.ParquetFile(file).schema_arrow
+    return [field.name for field in schema if _is_bytes(field.type)]
+
+
 def count_parquet_rows(file: BinaryIO) -> int:
     """How many rows the file says it has. Raises as above."""
     return int(parquet.ParquetFile(file).metadata.num_rows)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,6 +40,7 @@ Oddity = Literal["animated", "thin", "tiny", "renamed"]
 
 MOST_BYTES = 64 * 2**20  # of one encoded image
 MOST_PIXELS = 2**26  # 67 megapixels: 192 MiB as RGB
+LARGE = 2**24  # pixels; above, images are decoded one at a time
 THIN, TINY = 20, 8  # remarked on: aspect ratios from, and sides (pixels) below
 DRAFT = 4  # times the wanted side that a JPEG must still have when it is decoded smaller
 
@@ -114,11 +116,14 @@ def format_of(data: bytes) -> Format | None:
     return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
 
 
-def decode(data: bytes, *, side: int | None = None) -> Raster | Fault:
+def decode(
+    data: bytes, *, side: int | None = None, turn: AbstractContextManager[object] | None = None
+) -> Raster | Fault:
     """The image, upright and in RGB, or what is wrong with it.
 
     side: the pixels a side that will be used; a much larger JPEG is then decoded at an eighth,
     quarter or half of its size, never below four times `side`.
+    turn: a lock, held while a large image (up to a GiB while it is decoded) is in memory.
     """
     fault = _unreadable(data)
     if fault is not None:
@@ -136,9 +141,10 @@ def decode(data: bytes, *, side: int | None = None) -> Raster | Fault:
         oddities = _oddities(image)
         if side is not None and kind == "JPEG":
             image.draft(None, (DRAFT * side, DRAFT * side))
-        image.load()
-        upright = _upright(image)
-        rgb = _to_rgb(upright)
+        large = image.width * image.height > LARGE
+        with turn if large and turn is not None else nullcontext():
+            image.load()
+            rgb = _to_rgb(_upright(image))
     except DAMAGE as error:
         return _damaged(kind, error)
     return rgb if isinstance(rgb, Fault) else Raster(rgb, kind, oddities)
@@ -238,9 +244,13 @@ def _to_rgb(image: Image.Image) -> np.ndarray | Fault:
         return grey if isinstance(grey, Fault) else np.repeat(grey[:, :, None], 3, 2)
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
+        image = Image.alpha_composite(white, _in_mode(image, "RGBA"))
     # a copy: Pillow's memory goes with the image
-    return np.array(image.convert("RGB"))
+    return np.array(_in_mode(image, "RGB"))
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # which copies in any case
 
 
 def _sixteen_bits(image: Image.Image) -> np.ndarray | Fault:
@@ -252,6 +262,9 @@ def _sixteen_bits(image: Image.Image) -> np.ndarray | Fault:
 
 
 def _damaged(kind: Format, error: BaseException) -> Fault:
+    if "MAX_TEXT" in str(error):
+        message = f"the {kind} image holds more text beside its pixels than is read."
+        return Fault(44, "reject", message, "Save it without metadata.")
     reason = shown(str(error).strip().splitlines()[0] if str(error).strip() else "cut off")
     message = f"the {kind} image is damaged or cut off ({reason})."
     return Fault(42, "quarantine", message, "Copy or download it again.")

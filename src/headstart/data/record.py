@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headstart.errors import InputError
+from headstart.words import escaped
 
 Outcome = Literal["reject", "quarantine", "warn"]
 
@@ -85,7 +86,7 @@ def shown(value: str, *, most: int = LONGEST_SHOWN) -> str:
     cut = value if len(value) <= most else value[: most - 3] + "..."
     if cut.isascii() and cut.isprintable():
         return cut
-    return "".join(letter if _visible(letter) else _escaped(letter) for letter in cut)
+    return "".join(letter if _visible(letter) else escaped(letter) for letter in cut)
 
 
 def quoted(value: str) -> str:
@@ -100,13 +101,6 @@ def spreadsheet_safe(value: str) -> str:
 
 def _visible(letter: str) -> bool:
     return letter == " " or unicodedata.category(letter)[0] not in "CZ"
-
-
-def _escaped(letter: str) -> str:
-    number = ord(letter)
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def stop_at(problems: Sequence[Problem]) -> None:

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from headstart.batch import Sequences
+from headstart.data.inside import demand_inside
 from headstart.data.vocabulary import CJK, STYLES, Kind, Style, train_tokenizer
 from headstart.errors import CheckpointError, InputError
 
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 TEXTS_AT_ONCE = 1000
+TOKENIZER_BYTES = 64 * 2**20
 CHARACTERS_AT_ONCE = 4_000_000
 _WORD = re.compile(f"[{CJK}]|[^\\s{CJK}]+")
 _CJK_START = re.compile(f"[{CJK}]")
@@ -129,6 +131,14 @@ def _encode_group(tokenizer: Tokenizer, texts: list[str], before: int) -> list[l
                     f"text {before + number + 1} holds half of a surrogate pair, which is no "
                     f"character: {text[:60]!r}. Remove it, or repair the file's encoding."
                 ) from None
+        raise
+    except BaseException as error:
+        if _is_panic(error):
+            raise CheckpointError(
+                f"the tokenizer broke down on one of texts {before + 1} to {before + len(texts)} "
+                f"({error}): its tokenizer.json is damaged, or was made to. Copy the model folder "
+                "again, or leave the text out."
+            ) from None
         raise
     return [encoding.ids for encoding in encoded]
 
@@ -331,18 +341,40 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     Raises InputError when there is none, CheckpointError when it cannot be read.
     """
     path = Path(folder) / "tokenizer.json"
-    if not path.is_file():
+    if not path.exists():
         raise InputError(
             f"{folder} has no tokenizer.json. Give a model folder that has one, or train a "
             "tokenizer on your corpus."
         )
+    demand_inside(path, most=TOKENIZER_BYTES)
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises nothing narrower
-        raise CheckpointError(
-            f"{path} cannot be read as a tokenizer: {error}. Copy the model folder again."
-        ) from None
+    except BaseException as error:  # the library raises nothing narrower, and panics besides
+        if isinstance(error, Exception) or _is_panic(error):
+            raise CheckpointError(
+                f"{path} cannot be read as a tokenizer: {error}. Copy the model folder again."
+            ) from None
+        raise
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def demand_ids(tokenizer: Tokenizer, folder: str | Path, *, size: int) -> Tokenizer:
+    """The tokenizer, if the model has a vector for every id.
+
+    size: entries of the model. Raises CheckpointError if the tokenizer is another model's.
+    """
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if largest >= size:
+        raise CheckpointError(
+            f"{Path(folder) / 'tokenizer.json'} has ids up to {largest}, but the model has {size} "
+            "entries: it is another model's. Copy the model folder again."
+        )
+    return tokenizer
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether the tokenizers library broke down, which it shows by a class of its own."""
+    return type(error).__name__ == "PanicException"

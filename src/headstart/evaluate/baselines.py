@@ -25,6 +25,7 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from headstart.data.labels import Kind
+from headstart.evaluate.deadline import Poll, never
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.generic]
@@ -172,14 +173,15 @@ def fit_linear(
     seed: int,
     centre: bool = False,
     balanced: bool = False,
+    poll: Poll = never,
 ) -> LinearHead:
     """Fit a linear head, its penalty tuned by cross-validation inside these labels only.
 
     features: (rows, width), dense or sparse. labels: (rows,) integers, (rows, outputs) 0/1, or
     (rows,) floats. C is fixed where the smallest class has fewer than three rows. centre: features
     are counted from their mean, in units of their usual distance from it (dense only). balanced:
-    classes weigh the same however frequent they are. Raises ValueError if rows do not match or a
-    value is not finite.
+    classes weigh the same however frequent they are. poll: called between solutions.
+    Raises ValueError if rows do not match or a value is not finite.
     """
     if features.shape[0] != len(labels) or not len(labels):
         raise ValueError(
@@ -203,7 +205,7 @@ def fit_linear(
         matrix = (matrix - shift) / scale
     # the products of these solvers are small: sharing them out takes 15 times as long as they do
     with threadpool_limits(1, user_api="blas"):
-        strength, loss = _tune(matrix, labels, kind=kind, seed=seed, balanced=balanced)
+        strength, loss = _tune(matrix, labels, kind=kind, seed=seed, balanced=balanced, poll=poll)
         weight, bias = _solve(matrix, labels, kind=kind, strength=strength, balanced=balanced)
     names = np.unique(labels) if kind == "classes" else np.arange(len(bias))
     outputs = int(names.max()) + 1 if kind == "classes" else len(bias)
@@ -284,7 +286,7 @@ def _as_one_output(part: tuple[Floats, Floats], column: Labels) -> tuple[Floats,
 
 
 def _tune(
-    matrix: Features, labels: Labels, *, kind: Kind, seed: int, balanced: bool
+    matrix: Features, labels: Labels, *, kind: Kind, seed: int, balanced: bool, poll: Poll
 ) -> tuple[float, float]:
     """The C with the smallest cross-validated loss (ties: the stronger penalty), and that loss; NaN
     if not tuned.
@@ -303,12 +305,16 @@ def _tune(
         if rows < 2 * FOLDS:
             return (FIXED_C if kind == "multilabel" else 1.0), float("nan")
         folds = KFold(count, shuffle=True, random_state=seed)
-    losses = np.zeros(len(GRID))
+    losses, done = np.zeros(len(GRID)), 0
+    all_ = folds.get_n_splits() * len(GRID) + 1  # and the solution on all rows
     for inside, outside in folds.split(np.zeros(rows), labels if kind == "classes" else None):
         solutions = _path(
             matrix[inside], labels[inside], kind=kind, strengths=GRID, balanced=balanced
         )
-        losses += [_loss(matrix[outside], labels[outside], part, kind=kind) for part in solutions]
+        for place, found in enumerate(solutions):
+            losses[place] += _loss(matrix[outside], labels[outside], found, kind=kind)
+            done += 1
+            poll(done, all_)
     best = 0
     for place in range(1, len(GRID)):
         if losses[place] < losses[best] * (1 - 1e-4):

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from headstart.batch import Batch, Layout, Sequences
 from headstart.data.image_batches import PIXELS
+from headstart.errors import CheckpointError
 from headstart.families.blocks import shallower
 from headstart.families.heads import Pooler, pool
 from headstart.families.model import Model
@@ -206,6 +207,20 @@ def for_inference(
         if stack is not None and can_pack(stack, formats=formats):
             pack(stack)
     return ready
+
+
+def demand_finite(answers: np.ndarray, *, before: int = 0) -> np.ndarray:
+    """The scores or vectors (N, C) of some inputs, `before` of which came before.
+
+    Raises CheckpointError if one is NaN or infinite: such an answer would be wrong in silence.
+    """
+    wrong = np.flatnonzero(~np.isfinite(answers).all(axis=1))
+    if len(wrong):
+        raise CheckpointError(
+            f"the scores of input {before + int(wrong[0]) + 1} are NaN or infinite: weights of the "
+            "model are damaged, or too large for its number format. Copy or train it again"
+        )
+    return answers
 
 
 def find_device(name: str) -> torch.device:

@@ -23,6 +23,7 @@ from headstart.data.image_batches import Views
 from headstart.data.loader import TokenBatches
 from headstart.errors import InputError
 from headstart.evaluate.baselines import LinearHead, fit_linear
+from headstart.evaluate.deadline import Poll, never, part
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.fitted import Fitted, Start, affine
 from headstart.evaluate.metrics import score
@@ -61,11 +62,13 @@ def finetune(
     cache: FeatureCache | None = None,
     folder: Path | None = None,
     watch: Watch = lambda _: None,
+    poll: Poll = never,
 ) -> Fitted:
     """Fine-tune a copy of the start by "lora", "partial" or "full".
 
     cache: features of the start, for the probe that goes first. folder: for checkpoints and
     history: the same call goes on there after a kill, to the same bits. watch: hears of every step.
+    poll: called while the probe is fitted, and at every step with seconds done and in all.
     Raises InputError if the settings do not go together.
     """
     began, settings = time.perf_counter(), settings.settled(len(examples))
@@ -80,7 +83,15 @@ def finetune(
     head = heads["sequence"]
     assert isinstance(head, SequenceHead), "the task's head"
     if settings.head_first and start.pretrained:
-        probe_first(start, learnt, head, settings=settings, seed=seed, cache=cache)
+        probe_first(
+            start,
+            learnt,
+            head,
+            settings=settings,
+            seed=seed,
+            cache=cache,
+            poll=part(poll, 0.0, 0.0),  # how long it takes says nothing of the steps
+        )
         if examples.kind != "number":
             _rescale(head, 0.0, settings.head_scale)
         _rescale(head, -shift / scale, 1 / scale)
@@ -107,6 +118,7 @@ def finetune(
     learner = Learner(model, heads)
     rate = settings.rate(method, parameters=parameters)
     planned = stages(method, settings, blocks=len(model.stack.blocks), source=batches)
+    done, all_, first = 0, sum(stage.steps for stage in planned), began
     for number, stage in enumerate(planned):
         if method != "lora":
             unfreeze_top(learner, _top(method, settings, stage))
@@ -120,6 +132,12 @@ def finetune(
         )
         for record in trainer.steps():
             watch(record)
+            done += 1
+            now = time.perf_counter()
+            if done == 1:
+                first = now  # this step was slower than the others will be
+            pace = (now - first) / max(1, done - 1)
+            poll(now - began, now - began + pace * (all_ - done))
     head.dropout = model.config.dropout
     settle(model, [model.stack])
     _rescale(head, shift, scale)
@@ -146,6 +164,7 @@ def probe_first(
     settings: TransferSettings,
     seed: int,
     cache: FeatureCache | None,
+    poll: Poll = never,
 ) -> LinearHead:
     """Fit a linear probe on what the head's classifier sees, and write it into the classifier.
 
@@ -162,13 +181,18 @@ def probe_first(
             pooler=copy.deepcopy(head.pooler),
         )
     features = cache.of(examples.inputs)
-    linear = fit_probe(features, examples, seed=seed, balanced=settings.balanced)
+    linear = fit_probe(features, examples, seed=seed, balanced=settings.balanced, poll=poll)
     write_head(head, linear)
     return linear
 
 
 def fit_probe(
-    features: np.ndarray, examples: LabelledTokens, *, seed: int, balanced: bool
+    features: np.ndarray,
+    examples: LabelledTokens,
+    *,
+    seed: int,
+    balanced: bool,
+    poll: Poll = never,
 ) -> LinearHead:
     """The library's one linear head, on features of these texts."""
     return fit_linear(
@@ -178,6 +202,7 @@ def fit_probe(
         seed=seed,
         centre=True,
         balanced=balanced,
+        poll=poll,
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
 from headstart.data.patches import PixelFrame, PixelScale
-from headstart.data.text import framed
+from headstart.data.text import demand_ids, framed
 from headstart.errors import InputError
 from headstart.evaluate.baselines import LinearHead
 from headstart.evaluate.features import (
@@ -123,9 +123,9 @@ class Fitted:
             poll=poll,
         )
 
-    def answers(self, inputs: Sequences) -> np.ndarray:
-        """Labels in the form in which gold labels come."""
-        return self.task.answers(self.predict(inputs))
+    def answers(self, inputs: Sequences, *, poll: Callable[[], None] = lambda: None) -> np.ndarray:
+        """Labels in the form in which gold labels come. poll: called between batches."""
+        return self.task.answers(self.predict(inputs, poll=poll))
 
     def save(self, folder: str | Path, *, tokenizer: Tokenizer | None, about: str = "") -> Path:
         """Write a Hugging Face folder; see `families.readout` for what opens it.
@@ -165,6 +165,7 @@ def load_fitted(
         scale = found.pixels or PixelScale()
         frame = PixelFrame(patches.image_size, patches.patch_size, scale)
     elif tokenizer is not None:
+        demand_ids(tokenizer, folder, size=found.model.config.vocab_size)
         frame = stock_vocabulary(tokenizer)
     else:
         raise InputError(f"{folder} has no tokenizer.json, so its model cannot be given text")

@@ -97,11 +97,11 @@ def _unit(blocks: Floats) -> Floats:
     return np.asarray(blocks / np.sqrt((blocks**2).sum(-1, keepdims=True) + EPSILON**2))
 
 
-def centred(train: Floats, test: Floats) -> tuple[Floats, Floats]:
-    """Both counted from the training rows' mean, in units of their usual distance from it."""
+def centred(train: Floats, *others: Floats) -> list[Floats]:
+    """All counted from the training rows' mean, in units of their usual distance from it."""
     mean = train.mean(0)
     scale = float(np.sqrt(((train - mean) ** 2).sum(1).mean())) or 1.0
-    return (train - mean) / scale, (test - mean) / scale
+    return [(side - mean) / scale for side in (train, *others)]
 
 
 def _in_parts(pixels: np.ndarray, make: Callable[[np.ndarray], np.ndarray]) -> Floats:

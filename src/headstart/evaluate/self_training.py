@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from headstart.evaluate.baselines import Features, Labels, LinearHead, fit_linear
+from headstart.evaluate.deadline import Poll, never, part
 
 SHARE = 0.3  # of the unlabelled texts of each answer, the surest, that get a pseudo-label
 MOST = 10  # pseudo-labels for each true label
@@ -24,15 +25,16 @@ def self_train(
     seed: int,
     centre: bool = True,
     balanced: bool = False,
+    poll: Poll = never,
 ) -> LinearHead:
     """The head after some rounds of pseudo-labels, each round's made by the head of the one before.
 
     features: (N, F) of the labelled texts, dense or sparse. labels: (N,) classes. unlabelled:
     (U, F). Each class gets pseudo-labels in proportion to how often it is answered, so that easy
-    classes do not crowd out the others.
+    classes do not crowd out the others. poll: called between solutions.
     Source: Yarowsky 1995; balanced by answer as in Zou et al. 2018.
     """
-    for _ in range(rounds):
+    for number in range(rounds):
         chosen, answers = surest(linear, unlabelled, most=MOST * len(labels))
         if not len(chosen):
             break
@@ -43,6 +45,7 @@ def self_train(
             seed=seed,
             centre=centre,
             balanced=balanced,
+            poll=part(poll, number / rounds, 1 / rounds),
         )
     return linear
 

@@ -18,9 +18,9 @@ from headstart.batch import Batch
 from headstart.data.image_batches import PIXELS
 from headstart.data.pack import lay_out
 from headstart.data.patches import PixelFrame, PixelScale, cut, lay_out_patches
-from headstart.data.text import encode, load_tokenizer
+from headstart.data.text import demand_ids, encode, load_tokenizer
 from headstart.errors import HeadstartError, InputError
-from headstart.evaluate.features import find_device
+from headstart.evaluate.features import demand_finite, find_device
 from headstart.families import load_model, pool, resolve
 from headstart.families.catalog import find_model_type
 from headstart.families.fields import read_fields
@@ -53,8 +53,10 @@ class Towers:
             )
         patches = images.patches
         frame = PixelFrame(patches.image_size, patches.patch_size, loaded.pixels or PixelScale())
+        tokenizer = load_tokenizer(folder)
+        demand_ids(tokenizer, folder, size=loaded.model.config.vocab_size)
         device = find_device("auto")
-        return cls(loaded.model.to(device), head.to(device), frame, load_tokenizer(folder))
+        return cls(loaded.model.to(device), head.to(device), frame, tokenizer)
 
     @property
     def factor(self) -> float:
@@ -83,7 +85,7 @@ class Towers:
             states = pool(self.model.encode(batch), layout, self.model.style.pooling)
             found.append(self.head.of_texts(states).cpu().numpy())
             progress(int(chosen[-1]) + 1, len(texts))
-        return np.concatenate(found)
+        return demand_finite(np.concatenate(found))
 
     @torch.no_grad()
     def images(
@@ -101,7 +103,7 @@ class Towers:
             states = pool(self.model.encode_images(batch), batch.layout[PIXELS], "first")
             found.append(self.head.of_images(states).cpu().numpy())
             progress(int(chosen[-1]) + 1, len(pixels))
-        return np.concatenate(found)
+        return demand_finite(np.concatenate(found))
 
     @property
     def _device(self) -> torch.device:

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from headstart.batch import Sequences
+from headstart.evaluate.deadline import Poll, never, part
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.finetune import Watch, finetune, fit_probe, fresh_rates, write_head
 from headstart.evaluate.fitted import Fitted, Start
@@ -88,24 +89,28 @@ def transfer(
     unlabelled: Sequences | None = None,
     folder: Path | None = None,
     watch: Watch = lambda _: None,
+    poll: Poll = never,
 ) -> Fitted:
     """Learn a task from labelled texts.
 
     cache: features of the start (`feature_cache`), shared by all cells of a report. choice: made
     before by `choose`; without one, "auto" chooses now, and so does a start with fresh weights,
     whose rate and number of passes are tuned. unlabelled: texts for self-training of a probe.
-    folder: for checkpoints and history of fine-tuning. The cost of choosing counts in `cost_s`.
+    folder: for checkpoints and history of fine-tuning. poll: as in `finetune`. The cost of choosing
+    counts in `cost_s`.
     """
     began = time.perf_counter()
     settings = (settings or TransferSettings()).settled(len(examples))
     if choice is None and (method in ("auto", "probe") or not start.pretrained):
         options = candidates(start, examples, method, settings)
-        choice = choose(start, examples, options, seed=seed, cache=cache)
+        choice = choose(start, examples, options, seed=seed, cache=cache, poll=poll)
     if choice is not None:
         method, settings = choice.candidate.method, choice.candidate.settings
     assert method != "auto", "a choice has been made"
     if method == "probe":
-        fitted = _probe(start, examples, settings, seed=seed, cache=cache, unlabelled=unlabelled)
+        fitted = _probe(
+            start, examples, settings, seed=seed, cache=cache, unlabelled=unlabelled, poll=poll
+        )
     else:
         fitted = finetune(
             start,
@@ -116,6 +121,7 @@ def transfer(
             cache=cache,
             folder=folder,
             watch=watch,
+            poll=poll,
         )
     return replace(fitted, cost_s=time.perf_counter() - began)
 
@@ -179,12 +185,13 @@ def choose(
     *,
     seed: int,
     cache: FeatureCache | None = None,
+    poll: Poll = never,
 ) -> Choice:
     """The option that answers held-out labels best, by the task's default metric.
 
     A quarter is held out; three times over for a choice of method with fewer than 300 labels. Of a
     start with fresh weights the best rate is then tried with more passes. With one option, or too
-    few labels to hold any out, the first is taken without trying.
+    few labels to hold any out, the first is taken without trying. poll: called within trials.
     """
     began = time.perf_counter()
     often = 3 if start.pretrained and len(examples) < SPLIT_OFTEN else 1
@@ -194,11 +201,15 @@ def choose(
     ]
     if len(options) == 1 or any(len(held) < 4 or len(learn) < 4 for learn, held in splits):
         return Choice(options[0], {}, time.perf_counter() - began)
-    best, scores = best_of(
-        options,
-        lambda one: _held_out_score(start, examples, one, splits, seed=seed, cache=cache),
-        start,
-    )
+    tried, all_ = 0, len(options) + (0 if start.pretrained else 1)
+
+    def trial(one: Candidate) -> float:
+        nonlocal tried
+        inner = part(poll, tried / all_, 1 / all_)
+        tried += 1
+        return _held_out_score(start, examples, one, splits, seed=seed, cache=cache, poll=inner)
+
+    best, scores = best_of(options, trial, start)
     return Choice(best, scores, time.perf_counter() - began)
 
 
@@ -237,11 +248,12 @@ def _held_out_score(
     *,
     seed: int,
     cache: FeatureCache | None,
+    poll: Poll,
 ) -> float:
     """Mean score on the second part of each split after learning from the first."""
     metric = default_metric(examples.labels, kind=examples.kind)
     values = []
-    for learn, held in splits:
+    for number, (learn, held) in enumerate(splits):
         fitted = transfer(
             start,
             examples.take(learn),
@@ -250,9 +262,10 @@ def _held_out_score(
             seed=seed,
             cache=cache,
             choice=Choice(option, {}, 0.0),
+            poll=part(poll, number / len(splits), 1 / len(splits)),
         )
         gold = examples.labels[held]
-        answers = fitted.answers(examples.inputs.take(held))
+        answers = fitted.answers(examples.inputs.take(held), poll=part(poll, 0.0, 0.0))
         values.append(score(answers, gold, kind=examples.kind, metric=metric).value)
     return float(np.mean(values))
 
@@ -265,12 +278,13 @@ def _probe(
     seed: int,
     cache: FeatureCache | None,
     unlabelled: Sequences | None,
+    poll: Poll,
 ) -> Fitted:
     if cache is None or cache.layers != settings.layers:
         cache = feature_cache(start, settings)
     body, cache = start.model, cache.through(settings.depth)
     features = cache.of(examples.inputs)
-    linear = fit_probe(features, examples, seed=seed, balanced=settings.balanced)
+    linear = fit_probe(features, examples, seed=seed, balanced=settings.balanced, poll=poll)
     if settings.self_training and unlabelled is not None and examples.kind == "classes":
         linear = self_train(
             linear,

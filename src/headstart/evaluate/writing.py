@@ -21,7 +21,7 @@ from torch import nn
 
 from headstart.batch import Sequences
 from headstart.data.loader import TokenBatches
-from headstart.data.text import framed
+from headstart.data.text import demand_ids, framed
 from headstart.errors import InputError
 from headstart.evaluate.features import Precision, find_device, for_inference, frozen
 from headstart.evaluate.finetune import (
@@ -135,6 +135,7 @@ def open_writing(
     """A model that has learnt to write, from the folder that it was saved in."""
     found = load_writing(folder)
     device = find_device("auto")
+    demand_ids(tokenizer, folder, size=found.model.config.vocab_size)
     return Writing(
         model=found.model.to(device),
         head=found.head.to(device),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from headstart.data.inside import demand_inside
 from headstart.errors import CheckpointError
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
@@ -97,10 +98,9 @@ class Fields:
 
 def read_fields(path: Path) -> Fields:
     """The object in a JSON file. Refused: no file, too large, no JSON, no object, a key twice."""
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"{path.parent}: no {path.name}. Is this a model folder?")
-    if path.stat().st_size > JSON_BYTES:
-        raise CheckpointError(f"{path}: larger than {JSON_BYTES} bytes, which no {path.name} needs")
+    demand_inside(path, most=JSON_BYTES)
     return Fields(parse_object(path.read_bytes(), str(path)), str(path))
 
 
@@ -118,9 +118,12 @@ def parse_object(raw: bytes, source: str) -> dict[str, Json]:
     try:
         values = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{source}: not readable as JSON ({error})") from None
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise CheckpointError(
+            f"{source}: not readable as JSON ({reason}). Copy or download it again"
+        ) from None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{source}: holds no JSON object")
+        raise CheckpointError(f"{source}: holds no JSON object. Copy or download it again")
     return values
 
 

@@ -20,6 +20,7 @@ from headstart.data.patches import PixelScale
 from headstart.errors import CheckpointError, InputError
 from headstart.families.blocks import without_mean_block
 from headstart.families.catalog import find_model_type
+from headstart.families.digests import verify
 from headstart.families.family import Family, HFConfig
 from headstart.families.fields import Fields, read_fields
 from headstart.families.heads import HeadKind, SequenceHead, plain_head
@@ -235,6 +236,8 @@ def _fill(
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{folder}: the weight '{name}' holds NaN or infinite numbers")
+    if not any(bool(tensor.any()) for tensor in tensors.values()):
+        raise CheckpointError(f"{folder}: all weights are zero. Copy or download it again")
     own = {name for part in parts.values() for name in part.wanted()}
     for copy, original in family.spelling.tied:
         if copy in own or copy not in tensors:
@@ -275,7 +278,7 @@ def resolve(start: str | Path) -> Path:
     start: a run folder (its model/), a Hugging Face folder, or "hf:NAME" or "hf:NAME@REVISION",
         which is fetched from the Hub (configs, safetensors and tokenizer files only) or taken from
         its cache on this machine.
-    Raises InputError if there is none.
+    Raises InputError if there is none, CheckpointError if a run wrote it and a file has changed.
     """
     text = str(start)
     if text.startswith("hf:"):
@@ -283,6 +286,7 @@ def resolve(start: str | Path) -> Path:
     folder = Path(start)
     for candidate in (folder / "model", folder):
         if (candidate / "config.json").is_file():
+            verify(candidate)
             return candidate
     state = "has no model/config.json and no config.json" if folder.is_dir() else "is no folder"
     raise InputError(

@@ -49,11 +49,14 @@ def write_processor(folder: Path, model: Model, scale: PixelScale) -> None:
 def read_processor(folder: Path) -> PixelScale:
     """Mean and deviation of the folder's file; those that are usual for ViT without one.
 
-    Raises CheckpointError for values that are no three numbers.
+    Raises CheckpointError for values that are no three numbers, and for another range of pixels.
     """
     if not (folder / FILE).is_file():
         return PixelScale()
     hf = read_fields(folder / FILE)
+    hf.must_be("do_rescale", True)
+    if abs(hf.number("rescale_factor", 1 / 255, low=0, high=1) * 255 - 1) > 1e-3:
+        raise hf.refused("rescale_factor", hf.values["rescale_factor"], "1/255")
     if not hf.flag("do_normalize", True):
         return PixelScale((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     usual = PixelScale()

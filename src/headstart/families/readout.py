@@ -112,7 +112,7 @@ def load_readout(folder: str | Path) -> Readout:
     """
     folder = Path(folder)
     loaded = load_model(folder)
-    ours = read_fields(folder / HEAD) if (folder / HEAD).is_file() else None
+    ours = read_fields(folder / HEAD) if (folder / HEAD).exists() else None
     if ours is None:
         return _stock_readout(folder, loaded)
     if ours.values.get("kind") == "text":
@@ -125,6 +125,12 @@ def load_readout(folder: str | Path) -> Readout:
     head = loaded.heads.get("sequence")
     if not isinstance(head, SequenceHead):
         head = _read_dense(folder, loaded.model, outputs=len(classes) or 1)
+    named, outputs = 1 if kind == "number" else len(classes), head.classifier.out_features
+    if named != outputs:
+        raise CheckpointError(
+            f"{folder / HEAD}: 'classes' has {named} names, but the classifier has {outputs} "
+            "outputs. Copy the folder again"
+        )
     return Readout(
         loaded.model,
         head,

@@ -85,7 +85,7 @@ def save_writing(
 def has_learnt_to_write(folder: str | Path) -> bool:
     """Whether `save_writing` made this folder."""
     place = Path(folder) / HEAD
-    return place.is_file() and read_fields(place).values.get("kind") == "text"
+    return place.exists() and read_fields(place).values.get("kind") == "text"
 
 
 def load_writing(folder: str | Path) -> WritingForm:

@@ -358,6 +358,6 @@ def _start(start: Start | None) -> str | None:
 
 
 def _demand(names: Sequence[str], what: str) -> list[Path]:
-    if not names:
+    if not names or "" in names:
         raise InputError(f"no {what} given: the first argument names files or folders")
     return [Path(name) for name in names]

@@ -17,7 +17,6 @@ from headstart.config import (
     PretrainSettings,
     ReportSettings,
 )
-from headstart.data.dataset import Labelled
 from headstart.data.latent import document_frequency, importance, token_vectors
 from headstart.data.loader import (
     Chosen,
@@ -256,15 +255,6 @@ def transfer_settings(settings: FinetuneSettings | ReportSettings) -> HowToTrans
         device=machine.device,
         threads=machine.threads or 0,
     )
-
-
-def demand_classes(labelled: Labelled) -> None:
-    """Raise InputError if self-training is asked for with labels that are no classes."""
-    if labelled.kind != "classes":
-        raise InputError(
-            f"{labelled.source}: transfer.self_training is for labels that are classes, but these "
-            f"are {labelled.kind}: leave it out, or say what they are with data.kind"
-        )
 
 
 def on_machine(settings: TrainSettings, machine: MachineSettings) -> TrainSettings:

@@ -14,7 +14,7 @@ from headstart.recipes.image_building import refuse_text
 from headstart.recipes.results import Fact, Json, to_json
 from headstart.words import say
 
-SHOWN = 20
+SHOWN, SHOWN_FILES = 20, 5
 
 
 @dataclass(frozen=True)
@@ -25,27 +25,23 @@ class CheckResult:
 
     @property
     def rejected(self) -> int:
-        """Rows that cannot be used."""
-        return self.report.rejected
+        """Rows and whole files that cannot be used; at least 1 where nothing can."""
+        wrong = sum(one.outcome == "reject" for one in self.report.problems)
+        return max(self.report.rejected, wrong, int(not self.report.usable))
 
     def facts(self) -> Sequence[Fact]:
-        """The counts, then the first problems."""
+        """How files are read, the counts, and the first problems."""
         found = self.report
-        lines: list[Fact] = [
-            (
-                "",
-                say(
-                    "check_counts",
-                    rows=found.rows,
-                    accepted=found.accepted,
-                    quarantined=found.quarantined,
-                    rejected=found.rejected,
-                ),
-            )
-        ]
-        lines += [("", str(problem)) for problem in found.problems[:SHOWN]]
-        left = len(found.problems) - SHOWN
-        return [*lines, ("", say("check_more", more=left))] if left > 0 else lines
+        counts = say(
+            "check_counts",
+            rows=found.rows,
+            accepted=found.accepted,
+            quarantined=found.quarantined,
+            rejected=found.rejected,
+        )
+        problems = [str(problem) for problem in found.problems]
+        lines = [*_first(found.notes, SHOWN_FILES), counts, *_first(problems, SHOWN)]
+        return [("", line) for line in lines]
 
     def record(self) -> Mapping[str, Json]:
         """Everything, for machines."""
@@ -56,6 +52,11 @@ class CheckResult:
     def next_commands(self) -> Sequence[str]:
         """Nothing to suggest."""
         return []
+
+
+def _first(lines: Sequence[str], most: int) -> list[str]:
+    left = len(lines) - most
+    return [*lines[:most], *([say("check_more", more=left)] if left > 0 else [])]
 
 
 def check(

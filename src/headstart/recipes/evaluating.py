@@ -15,8 +15,9 @@ from headstart.evaluate.metrics import Metric, default_metric, score
 from headstart.evaluate.resampling import score_interval
 from headstart.events import Events, Silent
 from headstart.recipes.image_building import refuse_text
-from headstart.recipes.media import Rows
+from headstart.recipes.medium import Rows
 from headstart.recipes.results import Measured
+from headstart.recipes.telling import echo
 from headstart.recipes.wording import measured_texts
 from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
@@ -100,13 +101,6 @@ def read_for(
         )
     echo(examples, events)
     return examples
-
-
-def echo(examples: Rows, events: Events, *, most: int = 5) -> None:
-    """Say what was read, and the first rows that were set aside."""
-    events.note(examples.note)
-    for problem in examples.problems[:most]:
-        events.note(str(problem))
 
 
 def answers_of(predictor: Predictor, examples: Rows, *, events: Events) -> np.ndarray:

@@ -11,16 +11,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from headstart.batch import Sequences
 from headstart.config import FinetuneSettings
-from headstart.data.dataset import Corpus, Labelled
-from headstart.data.leaks import find_leaks
-from headstart.data.text import encode
 from headstart.errors import InputError
 from headstart.evaluate.finetune import Watch
 from headstart.evaluate.metrics import score
@@ -35,14 +31,18 @@ from headstart.evaluate.transfer import (
 )
 from headstart.evaluate.writing import Writing
 from headstart.events import Events
+from headstart.families.digests import seal
 from headstart.recipes import writing
-from headstart.recipes.building import demand_classes, transfer_settings
-from headstart.recipes.evaluating import echo, measured
-from headstart.recipes.media import Medium, TextMedium, medium_of, suited
-from headstart.recipes.media import Rows as LabelledRows
+from headstart.recipes.building import transfer_settings
+from headstart.recipes.evaluating import measured
+from headstart.recipes.media import medium_of, suited
+from headstart.recipes.medium import Medium, demand_classes
+from headstart.recipes.medium import Rows as LabelledRows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
 from headstart.recipes.seeds import Learnt, Rows, chosen_once, over_seeds
+from headstart.recipes.telling import echo
+from headstart.recipes.text_medium import TextMedium
 from headstart.recipes.unfinished import Unfinished, digest_of_model
 from headstart.settings_file import settings_digest, to_yaml
 from headstart.tasks import LabelledTokens, stratified
@@ -54,7 +54,8 @@ from headstart.words import say
 HELD_OUT = 0.2  # share of the rows that are held out where there is no test file
 TO_CHOOSE = 0.1  # share of the rows by which the best seed is chosen where there is one
 LEAST_TO_CHOOSE = 100  # rows, below which none are held out to choose by
-MOST_POOL = 20_000  # texts for self-training
+MOST_POOL = 20_000  # records for self-training
+POOL = "corpus-images"  # where images among them are kept while the run is unfinished
 
 
 def finetune(
@@ -110,6 +111,7 @@ def finetune(
         tokenizer=origin.tokenizer,
         about=f"Fine-tuned from {start} by {best.method} on {len(rows.learn)} labelled {noun}.",
     )
+    seal(folder.model)
     if written:
         result = writing.measure(authors, rows, origin, events)
     else:
@@ -164,7 +166,7 @@ def _learn(
     events: Events,
 ) -> Learnt[Fitted]:
     examples = examples_of(rows.learn, medium, origin)
-    unlabelled = _unlabelled(origin, rows, settings, events)
+    unlabelled = _unlabelled(origin, rows, medium, settings, left, events)
     events.progress("features", 0, 0)
     cache = feature_cache(origin, how)
     seeds = list(range(settings.seed, settings.seed + settings.seeds))
@@ -196,25 +198,24 @@ def _learn(
 
 
 def _unlabelled(
-    origin: Start, rows: Rows, settings: FinetuneSettings, events: Events
+    origin: Start,
+    rows: Rows,
+    medium: Medium,
+    settings: FinetuneSettings,
+    left: Unfinished,
+    events: Events,
 ) -> Sequences | None:
-    """Texts of the corpus for self-training, without those of rows that are measured on."""
+    """Records of the corpus for self-training, without those of rows that are measured on."""
     if not settings.transfer.self_training:
         return None
-    learn = rows.learn
-    if not isinstance(learn, Labelled):
-        raise InputError(
-            f"{learn.source} holds images, but transfer.self_training takes texts: leave it out"
-        )
-    demand_classes(learn)
-    corpus = Corpus(settings.corpus, encoding=settings.data.encoding, bad_rows="skip")
-    parts = [part for part in (rows.held, rows.test) if isinstance(part, Labelled)]
-    apart = [text for part in parts for text in part.texts]
-    leaks = find_leaks(corpus, test=apart)
-    texts = list(islice(corpus.without(leaks.drop).texts(), MOST_POOL))
-    events.note(say("self_training", texts=len(texts), left_out=len(leaks.drop)))
-    assert origin.tokenizer is not None, "a start of this verb has a tokenizer"
-    return encode(origin.tokenizer, texts)
+    demand_classes(rows.learn)
+    apart = [part for part in (rows.held, rows.test) if part is not None]
+    pool, left_out = medium.unlabelled(
+        settings.corpus, apart, most=MOST_POOL, place=left.folder / POOL
+    )
+    key = {"text": "self_training", "images": "self_training_images"}[medium.reads]
+    events.note(say(key, records=len(pool), left_out=left_out))
+    return medium.encode(pool, origin)
 
 
 def _lines(history: Sequence[dict[str, object]]) -> bytes:

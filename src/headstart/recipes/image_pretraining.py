@@ -46,18 +46,24 @@ from headstart.recipes.image_building import (
     pixel_sequences,
     refuse_text,
 )
-from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
+from headstart.recipes.pretraining import (
+    announce,
+    conclude,
+    default_folder,
+    measure_held_out,
+    run_steps,
+)
 from headstart.recipes.results import PretrainResult
+from headstart.recipes.telling import echo, tell
 from headstart.settings_file import to_yaml
 from headstart.tasks import LabelledTokens
-from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage
+from headstart.train import Learner, Probe, RunFolder, Trainer
 from headstart.train.checkpoint import digest_of
 from headstart.words import say
 
 HELD_OUT, MOST_HELD_OUT = 0.01, 512  # share and number of images that the final loss is measured on
 LEAST_COMPARED = 32  # images held out, but not more than a quarter, where they are compared
 IMAGES_PER_BATCH = 256  # where data.tokens_per_batch is not given
-SHOWN_PROBLEMS = 5
 CROP = 0.2  # least share of the area, where images.crop is not given
 
 
@@ -148,7 +154,8 @@ def pretrain_images(
         data_digest=digest,
         note=events.note,
     )
-    _announce(settings, prepared, folder, events)
+    side, patch = frame.image_size, frame.patch_size
+    announce("plan_image_model", settings, prepared.model, folder, events, side=side, patch=patch)
     tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / frame.tokens:,.0f} images/s")
     unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, prepared, folder, settings, digest=digest)
@@ -241,8 +248,7 @@ def read_images(
             rejected=images.rejected,
         )
     )
-    for found in images.problems[:SHOWN_PROBLEMS]:
-        events.note(str(found))
+    tell(images.problems, events)
     return images
 
 
@@ -259,7 +265,7 @@ def _probe_images(
         label=settings.data.label,
         kind=settings.data.kind,
     )
-    events.note(found.note)
+    echo(found, events)
     return found
 
 
@@ -322,29 +328,6 @@ def views(
     return Views(source, side=side, seed=seed, how=how if varied else None, pairs=pairs)
 
 
-def _announce(
-    settings: PretrainSettings, prepared: _Prepared, folder: RunFolder, events: Events
-) -> None:
-    config, frame = prepared.model.config, prepared.frame
-    events.plan(
-        [
-            say(
-                "plan_image_model",
-                family=settings.model.family,
-                size=settings.model.size,
-                layers=config.num_layers,
-                hidden=config.hidden_size,
-                parameters=sum(p.numel() for p in prepared.model.parameters()) / 1e6,
-                side=frame.image_size,
-                patch=frame.patch_size,
-            ),
-            say("plan_objective", objective=settings.objective.name),
-            say("plan_budget", budget=settings.budget),
-            say("plan_out", out=folder.path),
-        ]
-    )
-
-
 def _save(
     trainer: Trainer,
     prepared: _Prepared,
@@ -363,16 +346,7 @@ def _save(
         pixels=prepared.frame.scale,
         about=f"Pretrained on images from {settings.start} by {settings.objective.name}.",
     )
-    left = len(prepared.left_out)
-    left_out = {"left out of the corpus": str(left)} if left else {}
-    lineage = make_lineage(
-        trainer.outcome,
-        trainer.precision,
-        data={"corpus": digest, **left_out},
-        parent="" if settings.start == "scratch" else settings.start,
-        seeds={"all": settings.seed},
-    )
-    folder.write_lineage(lineage)
+    conclude(trainer, folder, settings, digest=digest, left_out=len(prepared.left_out))
 
 
 def for_images(settings: PretrainSettings, data: Sequence[Path]) -> PretrainSettings:

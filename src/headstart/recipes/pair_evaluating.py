@@ -27,10 +27,10 @@ from headstart.evaluate.zero_shot import class_vectors
 from headstart.events import Events
 from headstart.families import resolve
 from headstart.recipes.evaluating import measured
-from headstart.recipes.pair_pretraining import measure, read_learnt
+from headstart.recipes.pair_pretraining import measure, read_learnt, tell_cut
 from headstart.recipes.results import Measured, Prediction, Predictions, Retrieved
+from headstart.recipes.telling import tell
 
-SHOWN = 5
 EXAMPLE = 'headstart predict RUN photo.jpg "a red shoe" "a blue shirt"'
 
 
@@ -59,7 +59,7 @@ def evaluate_pairs(
 
     text: column of captions; label: of labels, which decides for classification.
     """
-    if not holds_images(data):
+    if not holds_images(data, reads="images"):
         raise InputError(
             f"{data[0]} holds text, but the model of {model.name} compares images with texts: give "
             "images with captions, or with labels"
@@ -84,6 +84,7 @@ def _retrieval(
     )
     _echo(pairs.note, pairs.problems, events)
     pixels, captions = pairs.images.pixels, pairs.images.captions
+    tell_cut(towers.tokenizer, [text for each in captions for text in each], towers.model, events)
     found = measure(towers, pixels, captions)
     learnt = read_learnt(run)
     if learnt is None:
@@ -132,6 +133,7 @@ def predict_pairs(model: PairModel, inputs: Sequence[str], *, events: Events) ->
     towers = model.towers
     images = load_images(paths, side=towers.frame.image_size)
     _echo("; ".join(images.notes), images.problems, events)
+    tell_cut(towers.tokenizer, texts, towers.model, events)
     vectors = towers.images(
         images.pixels, progress=lambda done, most: events.progress("predict", done, most)
     )
@@ -150,7 +152,11 @@ def predict_pairs(model: PairModel, inputs: Sequence[str], *, events: Events) ->
 
 
 def _is_images(item: str) -> bool:
-    """Whether an input names images; a name of an image without a file is a slip."""
+    """Whether an input names images; a name of an image without a file is a slip, and so is a file
+    of another kind.
+    """
+    if not item:
+        return False
     path = Path(item)
     try:
         there = path.exists()
@@ -158,7 +164,10 @@ def _is_images(item: str) -> bool:
         return False
     if not there and is_image_name(item) and " " not in item.strip():
         raise InputError(f"{item} does not exist. Check the path, or quote the text to answer for.")
-    return there and (path.is_dir() or is_image_name(item) or is_table(path))
+    found = there and (path.is_dir() or is_image_name(item) or is_table(path))
+    if there and not found and path.suffix:
+        raise InputError(f"{item} is a file, but none of images: give images or tables of them")
+    return found
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -169,5 +178,4 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 def _echo(note: str, problems: Sequence[Problem], events: Events) -> None:
     events.note(note)
-    for found in problems[:SHOWN]:
-        events.note(str(found))
+    tell(problems, events)

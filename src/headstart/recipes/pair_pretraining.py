@@ -27,7 +27,7 @@ from headstart.data.images import Images, usual_side
 from headstart.data.loader import Chosen, TokenBatches, permutation
 from headstart.data.pairs import Pairs, load_pairs
 from headstart.data.patches import PixelFrame, PixelScale
-from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
+from headstart.data.text import tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.colour_baseline import ColourBaseline
 from headstart.evaluate.retrieval import Gold, Retrieval, retrieval
@@ -39,12 +39,19 @@ from headstart.nn import Patches
 from headstart.objectives import Vocabulary
 from headstart.objectives.image_text import BIAS, ImageText
 from headstart.recipes.building import refuse_objective, train_settings
-from headstart.recipes.image_pretraining import SHOWN_PROBLEMS
-from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
+from headstart.recipes.pretraining import (
+    announce,
+    conclude,
+    default_folder,
+    measure_held_out,
+    run_steps,
+)
 from headstart.recipes.results import PretrainResult, Retrieved
+from headstart.recipes.telling import tell
+from headstart.recipes.text_medium import tokenizer_of
 from headstart.settings_file import to_yaml
 from headstart.tasks.examples import vocabulary_of
-from headstart.train import Learner, RunFolder, Trainer, make_lineage
+from headstart.train import Learner, RunFolder, Trainer
 from headstart.train.disk import write_atomically
 from headstart.words import say
 
@@ -171,8 +178,7 @@ def _read(
             rejected=images.rejected,
         )
     )
-    for found in pairs.problems[:SHOWN_PROBLEMS]:
-        events.note(str(found))
+    tell(pairs.problems, events)
     if len(pairs) < FEWEST:
         raise InputError(
             f"{data[0]}: {len(pairs)} images with captions are too few to pretrain on; give at "
@@ -250,11 +256,7 @@ def _prepare(
         )
         events.progress("tokenize", 1, 1)
     else:
-        if start.tokenizer is None:
-            raise InputError(
-                f"{settings.start} has no tokenizer.json, so its model cannot be given text"
-            )
-        tokenizer = load_tokenizer(start.tokenizer.parent)
+        tokenizer = tokenizer_of(start, settings.start)
     vocabulary = vocabulary_of(tokenizer)
     model = _network(settings, vocabulary, frame) if start is None else start.model
     fit = tokenizer_fit(tokenizer, texts, max_length=model.config.max_positions)
@@ -268,10 +270,22 @@ def _prepare(
             long=100 * fit.truncated_share,
         )
     )
+    tell_cut(tokenizer, texts, model, events)
     chosen = settings.pairs
     objective = ImageText(frame, vocabulary, kind=chosen.loss, chunk=chosen.chunk)
     objective.refuse(model)
     return _Prepared(split, tokenizer, vocabulary, model, frame, objective)
+
+
+def tell_cut(tokenizer: Tokenizer, texts: Sequence[str], model: Model, events: Events) -> None:
+    """Say how many texts are longer than the model reads."""
+    most = model.config.max_positions
+    fit = tokenizer_fit(tokenizer, texts, max_length=most)
+    count = round(fit.truncated_share * fit.texts)
+    if count:
+        events.note(
+            say("captions_cut", count=count, rows=fit.texts, most=most, longest=fit.longest)
+        )
 
 
 def _network(settings: PretrainSettings, vocabulary: Vocabulary, frame: PixelFrame) -> Model:
@@ -327,31 +341,18 @@ def _digest(images: Images) -> str:
 def _announce(
     settings: PretrainSettings, prepared: _Prepared, folder: RunFolder, events: Events
 ) -> None:
-    config, frame = prepared.model.config, prepared.frame
     batch = min(settings.pairs.batch, len(prepared.split.learn))
-    events.plan(
-        [
-            say(
-                "plan_pair_model",
-                family=settings.model.family,
-                size=settings.model.size,
-                layers=config.num_layers,
-                hidden=config.hidden_size,
-                parameters=sum(p.numel() for p in prepared.model.parameters()) / 1e6,
-                side=frame.image_size,
-                patch=frame.patch_size,
-                vocabulary=prepared.vocabulary.size,
-            ),
-            say("plan_objective", objective=settings.objective.name),
-            say(
-                "plan_pairs",
-                batch=batch,
-                loss=settings.pairs.loss,
-                chunk=min(settings.pairs.chunk or batch, batch),
-            ),
-            say("plan_budget", budget=settings.budget),
-            say("plan_out", out=folder.path),
-        ]
+    chunk = min(settings.pairs.chunk or batch, batch)
+    announce(
+        "plan_pair_model",
+        settings,
+        prepared.model,
+        folder,
+        events,
+        more=[say("plan_pairs", batch=batch, loss=settings.pairs.loss, chunk=chunk)],
+        side=prepared.frame.image_size,
+        patch=prepared.frame.patch_size,
+        vocabulary=prepared.vocabulary.size,
     )
 
 
@@ -373,14 +374,7 @@ def _save(
         about=f"Pretrained from {settings.start} by bringing images and their captions together "
         f"({settings.pairs.loss}).",
     )
-    lineage = make_lineage(
-        trainer.outcome,
-        trainer.precision,
-        data={"corpus": _digest(prepared.split.pairs.images)},
-        parent="" if settings.start == "scratch" else settings.start,
-        seeds={"all": settings.seed},
-    )
-    folder.write_lineage(lineage)
+    conclude(trainer, folder, settings, digest=_digest(prepared.split.pairs.images))
 
 
 def _retrieved(learner: Learner, prepared: _Prepared, events: Events) -> Retrieved:

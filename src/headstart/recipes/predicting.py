@@ -13,6 +13,7 @@ from headstart.events import Events, Silent
 from headstart.recipes.evaluating import opened
 from headstart.recipes.image_building import refuse_text
 from headstart.recipes.results import Prediction, Predictions
+from headstart.recipes.telling import tell
 from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
 
@@ -67,8 +68,7 @@ def _images(
         side=predictor.frame_of_images.image_size,
         progress=lambda done, most: events.progress("decode", done, most),
     )
-    for problem in found.problems:
-        events.note(str(problem))
+    tell(found.problems, events)
     return found
 
 

@@ -6,7 +6,6 @@ before it is used. Texts of the probe (and of a test file, in a report) never en
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,12 @@ from headstart.data.dataset import Corpus, Labelled, load_labelled
 from headstart.data.image_batches import Batches
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.store import TokenStore
-from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
+from headstart.data.text import tokenizer_fit, train_tokenizer
 from headstart.errors import InputError
 from headstart.evaluate.probe import online_probe
 from headstart.events import Events
 from headstart.families import HeadKind, Loaded, Model, find, load_model, resolve, save_model
+from headstart.families.digests import seal
 from headstart.objectives import Pretraining, Vocabulary
 from headstart.recipes.building import (
     fresh_model,
@@ -40,6 +40,8 @@ from headstart.recipes.building import (
     window_length,
 )
 from headstart.recipes.results import PretrainResult
+from headstart.recipes.telling import echo, tell
+from headstart.recipes.text_medium import tokenizer_of
 from headstart.sections import WRITERS
 from headstart.settings_file import to_yaml
 from headstart.tasks import tokenized, vocabulary_of
@@ -87,13 +89,13 @@ def pretrain(
             encoding=settings.data.encoding,
             bad_rows="skip",
         )
-        events.note(labelled.note)
+        echo(labelled, events)
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
     if start is not None:
         refuse_objective(settings, start.model)
-    tokenizer = None if start is None else _tokenizer_of(start, settings.start)
+    tokenizer = None if start is None else tokenizer_of(start, settings.start)
     prepared = prepare_corpus(
         data,
         settings,
@@ -118,7 +120,8 @@ def pretrain(
         data_digest=prepared.store.digest,
         note=events.note,
     )
-    _announce(settings, prepared, model, folder, events)
+    size = prepared.vocabulary.size
+    announce("plan_model", settings, model, folder, events, vocabulary=size)
     tokens, loss = run_steps(trainer, events, lambda rate: f"{rate:,.0f} tokens/s")
     unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, objective, prepared, folder, settings)
@@ -138,12 +141,6 @@ def _probes(
     examples = tokenized(labelled, prepared.tokenizer)
     length = settings.data.max_length
     return [online_probe(examples, prepared.vocabulary, max_length=length, seed=settings.seed)]
-
-
-def _tokenizer_of(start: Loaded, name: str) -> Tokenizer:
-    if start.tokenizer is None:
-        raise InputError(f"{name} has no tokenizer.json, so its model cannot be given text")
-    return load_tokenizer(start.tokenizer.parent)
 
 
 def default_folder(verb: str, data: Sequence[Path]) -> str:
@@ -179,8 +176,7 @@ def prepare_corpus(
             rejected=survey.rejected,
         )
     )
-    for found in survey.problems[:5]:
-        events.note(str(found))
+    tell(survey.problems, events)
     if not survey.documents:
         raise InputError(f"{', '.join(map(str, data))}: there is no text to pretrain on")
     left_out = set() if known is None else set(known.drop)
@@ -264,25 +260,33 @@ def _heads(
     return heads
 
 
-def _announce(
-    settings: PretrainSettings, prepared: Prepared, model: Model, folder: RunFolder, events: Events
+def announce(
+    key: str,
+    settings: PretrainSettings,
+    model: Model,
+    folder: RunFolder,
+    events: Events,
+    *,
+    more: Sequence[str] = (),
+    **facts: int,
 ) -> None:
-    events.plan(
-        [
-            say(
-                "plan_model",
-                family=settings.model.family,
-                size=settings.model.size,
-                layers=model.config.num_layers,
-                hidden=model.config.hidden_size,
-                parameters=sum(p.numel() for p in model.parameters()) / 1e6,
-                vocabulary=prepared.vocabulary.size,
-            ),
-            say("plan_objective", objective=settings.objective.name),
-            say("plan_budget", budget=settings.budget),
-            say("plan_out", out=folder.path),
-        ]
+    """The plan of a pretraining run.
+
+    key, facts: the sentence about the network, and what it says besides what all of them say.
+    more: lines about the objective.
+    """
+    network = say(
+        key,
+        family=settings.model.family,
+        size=settings.model.size,
+        layers=model.config.num_layers,
+        hidden=model.config.hidden_size,
+        parameters=sum(p.numel() for p in model.parameters()) / 1e6,
+        **facts,
     )
+    objective = say("plan_objective", objective=settings.objective.name)
+    ends = (say("plan_budget", budget=settings.budget), say("plan_out", out=folder.path))
+    events.plan([network, objective, *more, *ends])
 
 
 def run_steps(trainer: Trainer, events: Events, speed: Callable[[float], str]) -> tuple[int, float]:
@@ -332,17 +336,29 @@ def _save(
         pooling="mean" if model.arrangement == "encoder" else None,
         about=f"Pretrained from {settings.start} by predicting {objective.name}.",
     )
+    conclude(trainer, folder, settings, digest=prepared.store.digest, left_out=prepared.left_out)
+
+
+def conclude(
+    trainer: Trainer,
+    folder: RunFolder,
+    settings: PretrainSettings,
+    *,
+    digest: str,
+    left_out: int = 0,
+) -> None:
+    """Seal the model folder and write the lineage. digest: of what was learnt from."""
+    seal(folder.model)
+    data = {"corpus": digest}
+    if left_out:
+        data["left out of the corpus"] = str(left_out)
     lineage = make_lineage(
         trainer.outcome,
         trainer.precision,
-        data={"corpus": prepared.store.digest},
+        data=data,
         parent="" if settings.start == "scratch" else settings.start,
         seeds={"all": settings.seed},
     )
-    if prepared.left_out:
-        lineage = dataclasses.replace(
-            lineage, data={**lineage.data, "left out of the corpus": str(prepared.left_out)}
-        )
     folder.write_lineage(lineage)
 
 

@@ -21,24 +21,24 @@ from headstart.data.images import Images, LabelledImages
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.patches import PixelFrame
 from headstart.data.store import TokenStore
-from headstart.errors import InputError
 from headstart.evaluate.baselines import Features, LsaFeatures, TextFeatures, TfidfFeatures
 from headstart.evaluate.image_baselines import centred, hog_features, pixel_features
 from headstart.evaluate.transfer import Start
 from headstart.events import Events
 from headstart.families import load_model
-from headstart.recipes.building import demand_classes
 from headstart.recipes.choosing import pretrain as pretrain_either
 from headstart.recipes.image_building import image_start
+from headstart.recipes.image_medium import ImageMedium, pool_of_images
 from headstart.recipes.image_pretraining import for_images, pretrain_images, read_images
-from headstart.recipes.media import ImageMedium, Medium, Rows, TextMedium, text_start
+from headstart.recipes.medium import Medium, Rows, demand_classes
+from headstart.recipes.text_medium import TextMedium, pool_of_texts, text_start
 from headstart.report.arms import Contestant, Linear, Neighbours
 from headstart.report.cells import Arm
 from headstart.report.report import Leaks
 from headstart.tasks import Kind
 
+MOST_POOL = 5_000  # records for self-training, whose features every arm computes
 MOST_CORPUS_TEXTS = 100_000  # that the bag-of-words controls are fitted on
-MOST_POOL = 5_000  # texts for self-training, whose features every arm computes
 
 TFIDF = Arm("tfidf", "control", "TF-IDF + linear", "TF-IDF + 线性")
 LSA = Arm("lsa", "control", "LSA + linear", "LSA + 线性")
@@ -107,11 +107,6 @@ class Ground(Protocol):
 def ground_of(medium: Medium, settings: ReportSettings, folder: Path, events: Events) -> Ground:
     """The ground for a medium. folder: of the report."""
     if isinstance(medium, ImageMedium):
-        if settings.transfer.self_training:
-            raise InputError(
-                f"{settings.data.paths[0]} holds images, but transfer.self_training takes texts: "
-                "leave it out"
-            )
         return ImageGround(medium, settings, folder, events)
     assert isinstance(medium, TextMedium), "there are two media"
     return TextGround(settings)
@@ -138,6 +133,7 @@ class TextGround:
         self.settings = settings
         self.found: LeakReport | None = None
         self.corpus: Corpus | None = None
+        self._pool: Labelled | None = None
         self._lsa: list[np.ndarray] = []
 
     def leaks(self, train: Rows, test: Rows) -> Found:
@@ -169,14 +165,11 @@ class TextGround:
 
     def pool(self, train: Rows) -> Rows | None:
         """Texts of the corpus, which all linear arms get alike."""
-        if not self.settings.transfer.self_training:
-            return None
-        assert isinstance(train, Labelled), "rows of texts"
-        demand_classes(train)
-        assert self.corpus is not None, "the settings demand a corpus"
-        texts = list(islice(self.corpus.texts(), MOST_POOL))
-        nothing = np.zeros(len(texts), dtype=np.int64)
-        return Labelled(texts, nothing, "classes", [], "", "", train.source, nothing)
+        if self._pool is None and self.settings.transfer.self_training:
+            demand_classes(train)
+            assert self.corpus is not None, "the settings demand a corpus"
+            self._pool = pool_of_texts(self.corpus, train.source, most=MOST_POOL)
+        return self._pool
 
     def controls(self, train: Rows, test: Rows, events: Events) -> list[Contestant]:
         """Fitted on the corpus and the training texts together."""
@@ -215,6 +208,7 @@ class ImageGround:
         self.place = folder / "corpus-images"
         self.corpus: Images | None = None
         self.drop: frozenset[int] = frozenset()
+        self._pool: LabelledImages | None = None
 
     def leaks(self, train: Rows, test: Rows) -> Found:
         """See `find_image_leaks`; the corpus is decoded once, into the report's folder."""
@@ -253,21 +247,27 @@ class ImageGround:
         return replace(start, frame=replace(frame, fit=True))
 
     def pool(self, train: Rows) -> Rows | None:
-        """There is no self-training on images."""
-        return None
+        """Images of the corpus, which all linear arms get alike."""
+        if self._pool is None and self.settings.transfer.self_training:
+            demand_classes(train)
+            assert self.corpus is not None, "the settings demand a corpus"
+            self._pool = pool_of_images(self.corpus, self.drop, train.source, most=MOST_POOL)
+        return self._pool
 
     def controls(self, train: Rows, test: Rows, events: Events) -> list[Contestant]:
         """From the pixels alone."""
         assert isinstance(train, LabelledImages), "rows of images"
         assert isinstance(test, LabelledImages), "rows of images"
-        sides = (train.images.pixels, test.images.pixels)
+        pool = self.pool(train)
+        rows = [train, test, *([pool] if isinstance(pool, LabelledImages) else [])]
+        sides = [some.images.pixels for some in rows]
         pixels = centred(*(pixel_features(side) for side in sides))
         events.progress("features", 1, 4)
         gradients = centred(*(hog_features(side) for side in sides))
         events.progress("features", 2, 4)
         return [
             linear(PIXELS, pixels, train.kind, self.settings),
-            Neighbours(NEIGHBOURS, *pixels, train.kind),
+            Neighbours(NEIGHBOURS, pixels[0], pixels[1], train.kind),
             linear(HOG, gradients, train.kind, self.settings),
         ]
 

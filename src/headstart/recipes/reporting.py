@@ -28,7 +28,8 @@ from headstart.events import Events
 from headstart.families import build_model, resolve
 from headstart.recipes.building import on_machine, transfer_settings
 from headstart.recipes.finetuning import examples_of
-from headstart.recipes.media import Medium, Rows, medium_of, suited
+from headstart.recipes.media import medium_of, suited
+from headstart.recipes.medium import Medium, Rows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.report_media import Found, Ground, ground_of, linear
 from headstart.recipes.report_result import ReportResult
@@ -37,6 +38,7 @@ from headstart.recipes.same_cells import (
     refuse_other_pretraining,
     same_cells,
 )
+from headstart.recipes.telling import echo
 from headstart.recipes.unfinished import digest_of_model
 from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
 from headstart.report.cells import Arm, ScoreTable
@@ -185,7 +187,7 @@ def read_task(
     corpus.
     """
     train = medium.read(data)
-    events.note(train.note)
+    echo(train, events)
     rows, quarantined = train.rows, train.quarantined
     if settings.test is None:
         inside, outside = stratified(train.labels, TEST_SHARE, seed=FIXED_SEED)
@@ -193,7 +195,7 @@ def read_task(
         events.note(say("test_split", rows=len(test)))
     else:
         test = medium.read(settings.test, like=train)
-        events.note(test.note)
+        echo(test, events)
     ground = ground_of(medium, settings, folder.path, events)
     leaks = ground.leaks(train, test)
     events.note(leaks.said)
@@ -296,13 +298,13 @@ def _trained(
 class Frozen:
     """Features of a frozen model, each row of length 1, and what computes more of them.
 
-    sides: of training rows, test rows, and perhaps a pool. inner: of training and test rows after
-    fewer blocks, for models of which a probe chooses its layer.
+    sides: of training rows, test rows, and perhaps a pool. inner: the same after fewer blocks, for
+    models of which a probe chooses its layer.
     """
 
     sides: list[np.ndarray]
     cache: FeatureCache
-    inner: dict[str, tuple[np.ndarray, np.ndarray]]
+    inner: dict[str, list[np.ndarray]]
 
     def arm(self, arm: Arm, kind: Kind, settings: ReportSettings) -> Linear:
         """A linear head on them."""
@@ -318,8 +320,9 @@ def frozen_features(own: Start, task: Task, settings: ReportSettings) -> Frozen:
     inputs = [task.medium.encode(some, own) for some in rows]
     inner = {}
     for depth in depths(own, how)[1:]:
-        learn, test = _centred([cache.through(depth).of(side) for side in inputs[:2]])
-        inner[f"after {depth} blocks"] = (learn, test)
+        inner[f"after {depth} blocks"] = _centred(
+            [cache.through(depth).of(side) for side in inputs]
+        )
     return Frozen(_centred([cache.of(side) for side in inputs]), cache, inner)
 
 

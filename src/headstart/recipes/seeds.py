@@ -16,7 +16,7 @@ import numpy as np
 from headstart.errors import Interrupted
 from headstart.evaluate.transfer import Choice
 from headstart.events import Events
-from headstart.recipes.media import Rows as LabelledRows
+from headstart.recipes.medium import Rows as LabelledRows
 from headstart.recipes.unfinished import Unfinished
 from headstart.train import StepRecord
 from headstart.words import say

@@ -20,7 +20,7 @@ from headstart.evaluate.wording import (
     wording,
 )
 from headstart.events import Events
-from headstart.recipes.media import Rows
+from headstart.recipes.medium import Rows
 from headstart.recipes.results import Measured
 from headstart.serve.author import Author
 

@@ -29,10 +29,10 @@ from headstart.events import Events
 from headstart.families import Loaded, Model
 from headstart.families.written import Habits
 from headstart.objectives import Vocabulary
-from headstart.recipes.media import Rows as LabelledRows
-from headstart.recipes.media import writing_model
+from headstart.recipes.medium import Rows as LabelledRows
 from headstart.recipes.results import Measured
 from headstart.recipes.seeds import Learnt, Rows, chosen_once, over_seeds
+from headstart.recipes.text_medium import writing_model
 from headstart.recipes.unfinished import Unfinished
 from headstart.recipes.wording import measured_texts
 from headstart.sections import ARRANGEMENTS, WRITERS, families_of

@@ -3,7 +3,7 @@
 In: arms that can answer the test rows after learning from some training rows. Out: cells in the
 score table, each on disk as soon as it is done, so a report that is killed goes on where it was.
 Label subsets are nested and shared by all arms of a seed. Cells for which no time is left are
-recorded as skipped, never silently left out.
+recorded as skipped, never silently left out; a cell that turns out not to fit is given up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 from headstart.batch import Sequences
 from headstart.data.labels import Kind
 from headstart.errors import HeadstartError, Interrupted
-from headstart.evaluate.baselines import Features, Floats, fit_linear, fit_majority
+from headstart.evaluate.baselines import Features, Floats, LinearHead, fit_linear, fit_majority
+from headstart.evaluate.deadline import Deadline, OutOfTime, Poll, never, part
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import Metric, score
 from headstart.evaluate.neighbours import by_neighbours
@@ -27,6 +28,10 @@ from headstart.evaluate.transfer import Choice, Start, candidates, choose, trans
 from headstart.evaluate.transfer_settings import Method, TransferSettings
 from headstart.report.cells import Arm, Cell, ScoreTable, Setting, draw, pack_correct
 from headstart.tasks import LabelledTokens
+from headstart.words import say
+
+CHEAP_S = 30.0  # seconds that all cells of cheap arms have together even when the time is over
+CHOOSING = 0.8  # at most, of the time of the twin's first cell at a label count
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class Contestant(Protocol):
     arm: Arm
     wave: int
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
-        """Learn from these training rows, then answer the test rows."""
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
+        """Learn from these training rows, then answer the test rows. poll: called on the way."""
         ...
 
 
@@ -63,7 +68,7 @@ class Majority:
     kind: Kind
     wave: int = 0
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """The commonest answer among the rows' labels."""
         head = fit_majority(labels, kind=self.kind)
         return Answer(head.predict(np.zeros((self.test_rows, 0))))
@@ -73,9 +78,9 @@ class Majority:
 class Linear:
     """A tuned linear head on features that were made once.
 
-    others: further features of both sides, by a name of their own; those with the least
-    cross-validated loss inside the rows are used. pool: features of texts without labels, for
-    `rounds` of self-training. balanced: see `fit_linear`.
+    others: further features of training rows, test rows and pool, by a name of their own; those
+    with the least cross-validated loss inside the rows are used. pool: features of records without
+    labels, for `rounds` of self-training. balanced: see `fit_linear`.
     """
 
     arm: Arm
@@ -86,28 +91,41 @@ class Linear:
     balanced: bool = False
     pool: Features | None = None
     rounds: int = 0
-    others: Mapping[str, tuple[Features, Features]] = field(default_factory=dict)
+    others: Mapping[str, Sequence[Features]] = field(default_factory=dict)
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Fit on the rows' features; the penalty is tuned inside them."""
-        known, test, name = self.train[rows], self.test, ""
-        head = fit_linear(known, labels, kind=self.kind, seed=seed, balanced=self.balanced)
-        for other, (train, unseen) in self.others.items():
-            rival = fit_linear(
-                train[rows], labels, kind=self.kind, seed=seed, balanced=self.balanced
+        known, test, pool, name = self.train[rows], self.test, self.pool, ""
+        fits = pool is not None and self.kind == "classes"
+        share = 1 / (1 + len(self.others) + (self.rounds if fits else 0))
+
+        def fit(features: Features, number: int) -> LinearHead:
+            return fit_linear(
+                features,
+                labels,
+                kind=self.kind,
+                seed=seed,
+                balanced=self.balanced,
+                poll=part(poll, number * share, share),
             )
+
+        head = fit(known, 0)
+        for number, (other, sides) in enumerate(self.others.items(), 1):
+            rival = fit(sides[0][rows], number)
             if rival.loss < head.loss:
-                head, known, test, name = rival, train[rows], unseen, other
-        if self.pool is not None and self.kind == "classes":
+                head, known, test, name = rival, sides[0][rows], sides[1], other
+                pool = sides[2] if len(sides) > 2 else None
+        if fits and pool is not None:
             head = self_train(
                 head,
                 known,
                 labels,
-                self.pool,
+                pool,
                 rounds=self.rounds,
                 seed=seed,
                 centre=False,
                 balanced=self.balanced,
+                poll=part(poll, (1 + len(self.others)) * share, self.rounds * share),
             )
         used = {"features": name} if name else {}
         return Answer(head.predict(test), {"C": head.strength, "tuned": head.tuned, **used})
@@ -123,9 +141,10 @@ class Neighbours:
     kind: Kind
     wave: int = 0
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Ask the nearest of these rows; how many is chosen inside them."""
-        found, count = by_neighbours(self.train[rows], labels, self.test, kind=self.kind, seed=seed)
+        known = self.train[rows]
+        found, count = by_neighbours(known, labels, self.test, kind=self.kind, seed=seed, poll=poll)
         return Answer(found, {"neighbours": count})
 
 
@@ -149,12 +168,14 @@ class Transfer:
     wave: int = 1
     chosen: dict[int, Choice] = field(default_factory=dict)
 
-    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> Answer:
+    def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Transfer to these rows."""
         examples = self.train.take(rows)
         choice = self.chosen.get(len(rows))
+        choosing = 0.0
         if choice is None and not self.start.pretrained:
-            choice = self.chosen[len(rows)] = self._choose(len(rows))
+            choosing = CHOOSING
+            choice = self.chosen[len(rows)] = self._choose(len(rows), part(poll, 0.0, choosing))
         fitted = transfer(
             self.start,
             examples,
@@ -163,14 +184,15 @@ class Transfer:
             seed=seed,
             cache=self.cache,
             choice=choice,
+            poll=part(poll, choosing, 1 - choosing),
         )
-        return Answer(fitted.answers(self.test), fitted.settings)
+        return Answer(fitted.answers(self.test, poll=part(poll, 0.0, 0.0)), fitted.settings)
 
-    def _choose(self, count: int) -> Choice:
+    def _choose(self, count: int, poll: Poll) -> Choice:
         labels, kind, seed = self.train.labels, self.train.kind, self.first_seed
         examples = self.train.take(draw(labels, count, seed=seed, kind=kind))
         options = candidates(self.start, examples, self.method, self.settings)
-        return choose(self.start, examples, options, seed=seed, cache=self.cache)
+        return choose(self.start, examples, options, seed=seed, cache=self.cache, poll=poll)
 
 
 @dataclass(frozen=True)
@@ -208,6 +230,7 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
         for contestant in contestants
         if contestant.wave == wave
     ]
+    least = time.monotonic() + CHEAP_S
     for number, (contestant, count, seed) in enumerate(plan):
         race.poll()
         name = contestant.arm.name
@@ -215,51 +238,56 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
         known = race.table.get(name, count, seed)
         if known is not None and known.status == "done":
             continue
-        left = race.deadline - time.monotonic()
+        limit = Deadline(race.deadline if contestant.wave else max(race.deadline, least))
         needed = expected_seconds(race.table, name, count)
-        if contestant.wave and (left <= 0 or needed > left):
-            race.table.append(_skipped(name, count, seed, needed, left))
+        if limit.left <= 0 or needed > limit.left:
+            race.table.append(_skipped(name, count, seed, needed, limit.left))
             continue
-        race.table.append(_cell(contestant, race, count, seed))
+        race.table.append(_cell(contestant, race, count, seed, limit))
     race.progress(len(plan), len(plan), "")
 
 
 def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
     """What a cell will take, from the arm's cells so far: those of its own label count, else the
-    next smaller one in proportion to the labels; 0 if there are none yet.
+    next smaller one in proportion to the labels; 0 if there are none yet. Of a label count at which
+    none was finished it is what one that was given up would have taken.
     """
-    same = [cell.seconds for cell in table.done(arm, labels=labels)]
-    if same:
-        return float(np.mean(same))
-    fewer = [cell for cell in table.done(arm) if cell.labels < labels]
+    known: dict[int, list[float]] = {}
+    for cell in table.done(arm):
+        known.setdefault(cell.labels, []).append(cell.seconds)
+    for cell in table.cells:
+        if cell.arm == arm and cell.needed and cell.labels not in known:
+            known[cell.labels] = [cell.needed]
+    if labels in known:
+        return float(np.mean(known[labels]))
+    fewer = [count for count in known if count < labels]
     if not fewer:
         return 0.0
-    nearest = max(cell.labels for cell in fewer)
-    mean = float(np.mean([cell.seconds for cell in fewer if cell.labels == nearest]))
-    return mean * labels / nearest
+    nearest = max(fewer)
+    return float(np.mean(known[nearest])) * labels / nearest
 
 
 def _skipped(arm: str, labels: int, seed: int, needed: float, left: float) -> Cell:
-    return Cell(
-        arm,
-        labels,
-        seed,
-        0.0,
-        0.0,
-        status="skipped",
-        note=f"needs about {needed:.0f} s, but {max(0.0, left):.0f} s of the budget were left",
-    )
+    note = str(OutOfTime(needed, max(0.0, left)))
+    return Cell(arm, labels, seed, 0.0, 0.0, status="skipped", note=note)
 
 
-def _cell(contestant: Contestant, race: Race, count: int, seed: int) -> Cell:
-    """Run one cell. An arm that cannot do it is recorded as failed, and the others go on."""
+def _cell(contestant: Contestant, race: Race, count: int, seed: int, limit: Deadline) -> Cell:
+    """Run one cell. An arm that cannot do it is recorded as failed, one that cannot end in the time
+    left as skipped, and the others go on.
+    """
     name = contestant.arm.name
     rows = draw(race.labels, count, seed=seed, kind=race.kind)
     start = time.perf_counter()
     try:
-        answer = contestant.run(rows, race.labels[rows], seed)
+        answer = contestant.run(rows, race.labels[rows], seed, poll=limit)
     except Interrupted:
         raise
+    except OutOfTime as late:
+        race.note(say("cell_given_up", arm=name, labels=count, seed=seed, why=str(late)))
+        return Cell(
+            name, count, seed, 0.0, 0.0, status="skipped", note=str(late), needed=late.needed
+        )
     except HeadstartError as error:
         race.note(f"{name}, {count} labels, seed {seed}: {error}")
         return Cell(name, count, seed, 0.0, 0.0, status="failed", note=str(error))

@@ -43,7 +43,8 @@ class Cell:
     """One training and its score (a fraction, higher is better) on the test rows.
 
     seconds: wall-clock time. settings: what repeats it. correct: `pack_correct` of the test rows
-    that were answered right, or "" where that makes no sense.
+    that were answered right, or "" where that makes no sense. needed: seconds that a cell that was
+    begun and given up would have taken.
     """
 
     arm: str
@@ -55,6 +56,7 @@ class Cell:
     status: Status = "done"
     note: str = ""
     correct: str = ""
+    needed: float = 0.0
 
     @property
     def key(self) -> tuple[str, int, int]:

@@ -16,8 +16,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from headstart.batch import Batch
-from headstart.data.text import encode, load_tokenizer
-from headstart.evaluate.features import TOKENS_PER_BATCH, Precision, for_inference, read_out
+from headstart.data.text import demand_ids, encode, load_tokenizer
+from headstart.evaluate.features import (
+    TOKENS_PER_BATCH,
+    Precision,
+    demand_finite,
+    for_inference,
+    read_out,
+)
 from headstart.evaluate.towers import refuse_towers
 from headstart.families import load_model, pool, resolve
 from headstart.families.model import Model
@@ -55,8 +61,9 @@ class Encoder:
         model = load_model(folder).model
         refuse_towers(model, start)
         style = read_sentence_style(folder, model, head=(folder / HEAD).is_file())
+        tokenizer = demand_ids(load_tokenizer(folder), folder, size=model.config.vocab_size)
         ready = for_inference(model, precision, device="auto")
-        return cls(ready, load_tokenizer(folder), style, cut=cut)
+        return cls(ready, tokenizer, style, cut=cut)
 
     def encode(
         self,
@@ -89,7 +96,7 @@ class Encoder:
             poll=poll,
         )
         length = np.linalg.norm(found, axis=1, keepdims=True)
-        return np.asarray(found / np.maximum(length, 1e-12))
+        return np.asarray(demand_finite(found) / np.maximum(length, 1e-12))
 
     def _pooled(self, model: Model, batch: Batch) -> Tensor:
         states = model.encode(batch).float()

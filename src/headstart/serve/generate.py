@@ -17,7 +17,14 @@ from typing import Unpack
 
 from tokenizers import Tokenizer
 
-from headstart.data.text import encode, frame_of, load_tokenizer, sentinel_ids, special_ids
+from headstart.data.text import (
+    demand_ids,
+    encode,
+    frame_of,
+    load_tokenizer,
+    sentinel_ids,
+    special_ids,
+)
 from headstart.errors import InputError
 from headstart.evaluate.features import Precision, for_inference
 from headstart.families import FAMILIES, load_model, resolve
@@ -116,6 +123,7 @@ class Generator:
         refuse(folder)
         tokenizer = load_tokenizer(folder)
         loaded = load_model(folder)
+        demand_ids(tokenizer, folder, size=loaded.model.config.vocab_size)
         if HEAD not in loaded.heads:
             raise InputError(_headless(folder))
         model = for_inference(loaded.model, precision, device="auto", formats=PACKED_FORMATS)

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from headstart.batch import Sequences
 from headstart.data.image_batches import as_sequences
 from headstart.data.patches import PixelFrame
 from headstart.data.text import encode, load_tokenizer
 from headstart.errors import InputError
-from headstart.evaluate.features import TOKENS_PER_BATCH, Precision
+from headstart.evaluate.features import TOKENS_PER_BATCH, Precision, demand_finite
 from headstart.evaluate.fitted import Fitted, load_fitted
 from headstart.families import resolve
 from headstart.objectives import Vocabulary
@@ -52,7 +53,7 @@ class Predictor:
         Raises InputError if the model has learnt no task, CheckpointError if it is damaged.
         """
         folder = resolve(start)
-        known = (folder / "tokenizer.json").is_file()
+        known = (folder / "tokenizer.json").exists()
         tokenizer = load_tokenizer(folder) if known else None
         return cls(load_fitted(folder, tokenizer, precision=precision), tokenizer)
 
@@ -80,7 +81,7 @@ class Predictor:
         parts = [np.zeros((0, self.fitted.outputs), dtype=np.float32)]
         for begin in range(0, len(texts), AT_ONCE):
             piece = encode(self.tokenizer, texts[begin : begin + AT_ONCE], empty=stand_in(frame))
-            parts.append(self.fitted.predict(piece, tokens_per_batch=tokens_per_batch))
+            parts.append(self._scores(piece, begin, tokens_per_batch))
             progress(min(len(texts), begin + AT_ONCE), len(texts))
         return np.concatenate(parts)
 
@@ -100,9 +101,14 @@ class Predictor:
         for begin in range(0, len(pixels), AT_ONCE):
             some = np.asarray(pixels[begin : begin + AT_ONCE])
             piece = as_sequences(some, np.arange(len(some)), tokens=frame.tokens)
-            parts.append(self.fitted.predict(piece, tokens_per_batch=tokens_per_batch))
+            parts.append(self._scores(piece, begin, tokens_per_batch))
             progress(min(len(pixels), begin + AT_ONCE), len(pixels))
         return np.concatenate(parts)
+
+    def _scores(self, inputs: Sequences, before: int, tokens_per_batch: int) -> np.ndarray:
+        """Scores of some inputs, `before` of which came before. None is ever NaN."""
+        scores = self.fitted.predict(inputs, tokens_per_batch=tokens_per_batch)
+        return demand_finite(scores, before=before)
 
     @property
     def reads_images(self) -> bool:

@@ -1,0 +1,27 @@
+"""What is wrong with records, told where they are read: the first ones, and how many more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headstart.data.record import Problem
+from headstart.events import Events
+from headstart.recipes.medium import Rows
+from headstart.words import say
+
+MOST_TOLD = 5
+
+
+def echo(examples: Rows, events: Events) -> None:
+    """Say what was read, and the first rows that were set aside."""
+    events.note(examples.note)
+    tell(examples.problems, events)
+
+
+def tell(problems: Sequence[Problem], events: Events) -> None:
+    """Say the first problems, and how many are not shown."""
+    for found in problems[:MOST_TOLD]:
+        events.note(str(found))
+    left = len(problems) - MOST_TOLD
+    if left > 0:
+        events.note(say("problems_more", more=left))
