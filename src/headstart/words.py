@@ -139,6 +139,54 @@ WORDS: dict[str, tuple[str, str]] = {
         "模型 {family}-{size}：两座塔各 {layers} 层 x {hidden}，{parameters:.1f} M 参数，"
         "图像 {side} x {side} 像素，图块 {patch} x {patch}，词表 {vocabulary:,}",
     ),
+    "plan_towers": (
+        "model {family}: texts {layers} layers x {hidden}, images {image_layers} layers x "
+        "{image_hidden}, {parameters:.1f} M parameters, images of {side} x {side} pixels in "
+        "patches of {patch}, vocabulary {vocabulary:,}",
+        "模型 {family}：文本塔 {layers} 层 x {hidden}，图像塔 {image_layers} 层 x {image_hidden}，"
+        "{parameters:.1f} M 参数，图像 {side} x {side} 像素，图块 {patch}，词表 {vocabulary:,}",
+    ),
+    "tower_loaded_texts": (
+        "tower of texts: that of {start} ({family}, {layers} layers x {hidden})",
+        "文本塔：取自 {start}（{family}，{layers} 层 x {hidden}）",
+    ),
+    "tower_loaded_images": (
+        "tower of images: that of {start} ({family}, {layers} layers x {hidden})",
+        "图像塔：取自 {start}（{family}，{layers} 层 x {hidden}）",
+    ),
+    "tower_fresh_texts": (
+        "tower of texts: fresh, {layers} layers x {hidden}",
+        "文本塔：全新，{layers} 层 x {hidden}",
+    ),
+    "tower_fresh_images": (
+        "tower of images: fresh, {layers} layers x {hidden}",
+        "图像塔：全新，{layers} 层 x {hidden}",
+    ),
+    "tower_resized": (
+        "the tower of images was pretrained on {was} x {was} pixels; its positions are "
+        "interpolated to {now} x {now}",
+        "图像塔是在 {was} x {was} 像素上预训练的；其位置表插值为 {now} x {now}",
+    ),
+    "projections_fresh": (
+        "the projections of both towers to vectors of {shared} numbers are fresh",
+        "两个塔到 {shared} 维向量的投影是全新的",
+    ),
+    "pooler_fresh_texts": (
+        "texts are read at their first token through a dense layer that is fresh too",
+        "文本在首个词元处经一个同样全新的全连接层读出",
+    ),
+    "pooler_fresh_images": (
+        "images are read at their class token through a dense layer that is fresh too",
+        "图像在类别词元处经一个同样全新的全连接层读出",
+    ),
+    "pooler_loaded_texts": (
+        "texts are read at their first token through the dense layer that comes with their tower",
+        "文本在首个词元处经文本塔自带的全连接层读出",
+    ),
+    "pooler_loaded_images": (
+        "images are read at their class token through the dense layer that comes with their tower",
+        "图像在类别词元处经图像塔自带的全连接层读出",
+    ),
     "plan_pairs": (
         "{batch:,} pairs a step, loss {loss}, activations of {chunk:,} pairs at once",
         "每步 {batch:,} 对，损失 {loss}，同时保留 {chunk:,} 对的激活",

@@ -12,7 +12,9 @@ from pathlib import Path
 from headstart.config import (
     IMAGE_FAMILY,
     OWN_OBJECTIVES,
+    PAIR_FAMILIES,
     PAIR_FAMILY,
+    Family,
     PretrainSettings,
 )
 from headstart.data.image_kind import Reads, holds_images, without_captions
@@ -28,7 +30,7 @@ from headstart.recipes.planning import Plan, plan_texts
 from headstart.recipes.results import PretrainResult
 from headstart.words import say
 
-READS = {IMAGE_FAMILY: "images", PAIR_FAMILY: "images with captions"}
+READS = {IMAGE_FAMILY: "images", **dict.fromkeys(PAIR_FAMILIES, "images with captions")}
 
 
 def pretrain(
@@ -46,7 +48,7 @@ def pretrain(
         return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
     if for_pairs(settings, data):
         events.note(say("data_are_pairs"))
-        model = settings.model.model_copy(update={"family": PAIR_FAMILY})
+        model = settings.model.model_copy(update={"family": _pair_family(settings)})
         objective = settings.objective.model_copy(update={"name": OWN_OBJECTIVES[PAIR_FAMILY]})
         chosen = settings.model_copy(update={"model": model, "objective": objective})
         return pair_pretraining.pretrain_pairs(data, settings=chosen, events=events)
@@ -87,8 +89,8 @@ def reads_images(data: Sequence[Path], settings: PretrainSettings, events: Event
     found = holds_images(data, text=text, image=image, reads=reads, note=events.note)
     if not found and family in READS and settings.start == "scratch":
         raise InputError(
-            f"{data[0]} holds text, but model.family {family} reads {READS[family]}: leave it "
-            f"out, or give a folder or table of {READS[family]}"
+            f"{data[0]} holds text, but {settings.pairs.named or f'model.family {family}'} reads "
+            f"{READS[family]}: leave it out, or give a folder or table of {READS[family]}"
         )
     return found
 
@@ -99,7 +101,7 @@ def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
     Raises InputError where they were asked for and there are none.
     """
     model, objective = settings.model, settings.objective
-    asked = model.family == PAIR_FAMILY or objective.name == OWN_OBJECTIVES[PAIR_FAMILY]
+    asked = model.family in PAIR_FAMILIES or objective.name == OWN_OBJECTIVES[PAIR_FAMILY]
     others = "family" in model.model_fields_set or "name" in objective.model_fields_set
     if others and not asked:
         return False
@@ -108,7 +110,13 @@ def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
         fix = "name it with --set pairs.caption=COLUMN" if lacking.columns else "give a table"
         raise InputError(
             f"{lacking.path} holds images, but no column is named like captions, which "
-            f"model.family {PAIR_FAMILY} learns from: {fix}, or leave out the family to learn "
-            "from images alone"
+            f"{settings.pairs.named or f'model.family {_pair_family(settings)}'} learns from: "
+            f"{fix}, or leave that out to learn from images alone"
         )
     return lacking is None
+
+
+def _pair_family(settings: PretrainSettings) -> Family:
+    """The family of two towers that is asked for, or the usual one."""
+    family = settings.model.family
+    return family if family in PAIR_FAMILIES else PAIR_FAMILY

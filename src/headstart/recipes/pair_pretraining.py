@@ -26,27 +26,27 @@ from headstart.data.image_store import ImageStore
 from headstart.data.images import Images, usual_side
 from headstart.data.loader import Chosen, TokenBatches, permutation
 from headstart.data.pairs import Pairs, load_pairs
-from headstart.data.patches import PixelFrame, PixelScale
-from headstart.data.text import load_tokenizer, tokenizer_fit, train_tokenizer
+from headstart.data.patches import PixelFrame
+from headstart.data.text import framed, tokenizer_fit
 from headstart.errors import InputError
 from headstart.evaluate.colour_baseline import ColourBaseline
 from headstart.evaluate.retrieval import Gold, Retrieval, retrieval
 from headstart.evaluate.towers import Towers
 from headstart.events import Events
-from headstart.families import Loaded, Model, find, load_model, resolve, save_model
+from headstart.families import Model, save_model
 from headstart.families.pair_head import PairBias, PairHead
-from headstart.nn import Patches
 from headstart.objectives import Vocabulary
 from headstart.objectives.image_text import BIAS, ImageText
-from headstart.recipes.building import refuse_objective, train_settings
+from headstart.recipes.building import train_settings
 from headstart.recipes.image_pretraining import SHOWN_PROBLEMS
+from headstart.recipes.pair_building import PairStart
 from headstart.recipes.pretraining import default_folder, measure_held_out, run_steps
 from headstart.recipes.results import PretrainResult, Retrieved
 from headstart.settings_file import to_yaml
 from headstart.tasks.examples import vocabulary_of
 from headstart.train import Learner, RunFolder, Trainer, make_lineage
 from headstart.train.disk import write_atomically
-from headstart.words import say
+from headstart.words import Phrase, say
 
 MOST_HELD_OUT = 1000
 CROP = 0.9  # least share of an image that is seen, where images.crop is not given
@@ -91,16 +91,15 @@ def pretrain_pairs(
         raise InputError("probe is for text so far: leave it out when pretraining on pairs")
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
-    start = None if settings.start == "scratch" else load_model(resolve(settings.start))
-    if start is not None:
-        refuse_objective(settings, start.model)
-    frame = _frame(settings, start, side=usual_side(data, image=settings.images.column))
+    start = PairStart.open(settings)
+    frame = start.frame(side=usual_side(data, image=settings.images.column))
     split = _split(_read(data, settings, folder, frame, events), settings, folder, events)
     prepared = _prepare(split, settings, start, frame, events)
     source, held_out = _sources(settings, prepared)
     objective, model = prepared.objective, prepared.model
-    known = None if start is None else start.heads
-    heads = objective.heads(model, seed=settings.seed, start=known)
+    heads = objective.heads(model, seed=settings.seed, start=start.heads)
+    first = objective.prepare(source.batch(0), np.random.default_rng(settings.seed))
+    start.begin(objective, model, heads, first)
     trainer = Trainer(
         Learner(model, heads),
         objective,
@@ -114,7 +113,7 @@ def pretrain_pairs(
     width = float(source.captions.tokens.lengths.mean())
     tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / width:,.0f} pairs/s")
     unseen = measure_held_out(objective, trainer.learner, held_out)
-    _save(trainer, prepared, folder, settings)
+    _save(trainer, prepared, folder, start)
     found = _retrieved(trainer.learner, prepared, events)
     return PretrainResult(
         folder.path,
@@ -126,22 +125,6 @@ def pretrain_pairs(
         reads="pairs",
         retrieval=found,
     )
-
-
-def _frame(settings: PretrainSettings, start: Loaded | None, *, side: int) -> PixelFrame:
-    """How images enter: as the checkpoint has it, or for images of about `side` pixels."""
-    if start is None:
-        return PixelFrame(*settings.images.shape(side))
-    images = start.model.config.images
-    assert images is not None, "a model of two towers"
-    assert images.patches is not None, "a tower of images"
-    size = images.patches.image_size
-    if settings.images.size not in (None, size):
-        raise InputError(
-            f"images.size is {settings.images.size}, but {settings.start} reads images of {size} "
-            "pixels: leave images.size out"
-        )
-    return PixelFrame(size, images.patches.patch_size, start.pixels or PixelScale())
 
 
 def _read(
@@ -232,31 +215,15 @@ def read_learnt(folder: Path) -> Learnt | None:
 def _prepare(
     split: _Split,
     settings: PretrainSettings,
-    start: Loaded | None,
+    start: PairStart,
     frame: PixelFrame,
     events: Events,
 ) -> _Prepared:
     """Tokenizer, network and objective."""
     texts = [text for each in split.captions(split.learn) for text in each]
-    if start is None:
-        events.progress("tokenize", 0, 0)
-        data = settings.data
-        tokenizer = train_tokenizer(
-            texts,
-            kind=data.tokenizer,
-            vocab_size=data.vocab_size,
-            lowercase=data.lowercase,
-            style=find(settings.model.family).special_tokens,
-        )
-        events.progress("tokenize", 1, 1)
-    else:
-        if start.tokenizer is None:
-            raise InputError(
-                f"{settings.start} has no tokenizer.json, so its model cannot be given text"
-            )
-        tokenizer = load_tokenizer(start.tokenizer.parent)
+    tokenizer = start.tokenizer(texts, events)
     vocabulary = vocabulary_of(tokenizer)
-    model = _network(settings, vocabulary, frame) if start is None else start.model
+    model = start.network(vocabulary, frame, events)
     fit = tokenizer_fit(tokenizer, texts, max_length=model.config.max_positions)
     events.note(
         say(
@@ -272,21 +239,6 @@ def _prepare(
     objective = ImageText(frame, vocabulary, kind=chosen.loss, chunk=chosen.chunk)
     objective.refuse(model)
     return _Prepared(split, tokenizer, vocabulary, model, frame, objective)
-
-
-def _network(settings: PretrainSettings, vocabulary: Vocabulary, frame: PixelFrame) -> Model:
-    layers, hidden, heads, inner = settings.model.shape()
-    return find(settings.model.family).build(
-        num_layers=layers,
-        hidden_size=hidden,
-        num_heads=heads,
-        intermediate_size=inner,
-        vocab_size=vocabulary.size,
-        max_positions=settings.data.max_length,
-        dropout=settings.model.dropout,
-        patches=Patches(image_size=frame.image_size, patch_size=frame.patch_size),
-        seed=settings.seed,
-    )
 
 
 def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Captioned, Captioned]:
@@ -327,21 +279,10 @@ def _digest(images: Images) -> str:
 def _announce(
     settings: PretrainSettings, prepared: _Prepared, folder: RunFolder, events: Events
 ) -> None:
-    config, frame = prepared.model.config, prepared.frame
     batch = min(settings.pairs.batch, len(prepared.split.learn))
     events.plan(
         [
-            say(
-                "plan_pair_model",
-                family=settings.model.family,
-                size=settings.model.size,
-                layers=config.num_layers,
-                hidden=config.hidden_size,
-                parameters=sum(p.numel() for p in prepared.model.parameters()) / 1e6,
-                side=frame.image_size,
-                patch=frame.patch_size,
-                vocabulary=prepared.vocabulary.size,
-            ),
+            _plan_of_towers(settings, prepared),
             say("plan_objective", objective=settings.objective.name),
             say(
                 "plan_pairs",
@@ -355,10 +296,29 @@ def _announce(
     )
 
 
-def _save(
-    trainer: Trainer, prepared: _Prepared, folder: RunFolder, settings: PretrainSettings
-) -> None:
+def _plan_of_towers(settings: PretrainSettings, prepared: _Prepared) -> Phrase:
+    """The network: towers of one size that is asked for, or each of the size that it has."""
+    model, frame, pairs = prepared.model, prepared.frame, settings.pairs
+    values = {
+        "layers": model.config.num_layers,
+        "hidden": model.config.hidden_size,
+        "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
+        "side": frame.image_size,
+        "patch": frame.patch_size,
+        "vocabulary": prepared.vocabulary.size,
+    }
+    if pairs.start_text is None and pairs.start_images is None:
+        chosen = settings.model
+        return say("plan_pair_model", family=chosen.family, size=chosen.size, **values)
+    images = model.config.images
+    assert images is not None, "two towers"
+    others = {"image_layers": images.num_layers, "image_hidden": images.hidden_size}
+    return say("plan_towers", family=model.family, **values, **others)
+
+
+def _save(trainer: Trainer, prepared: _Prepared, folder: RunFolder, start: PairStart) -> None:
     """The model folder and the lineage."""
+    settings = start.settings
     learner = trainer.learner
     model, bias = learner.model, dict(learner.heads.items()).get(BIAS)
     assert isinstance(model, Model)
@@ -368,16 +328,17 @@ def _save(
         model,
         {"pair": learner.heads[prepared.objective.name]},
         folder.model,
-        tokenizer=prepared.tokenizer,
+        # stock libraries ask the tokenizer for the token at which texts are read
+        tokenizer=framed(prepared.tokenizer, prepared.vocabulary.cls, prepared.vocabulary.sep),
         pixels=prepared.frame.scale,
-        about=f"Pretrained from {settings.start} by bringing images and their captions together "
-        f"({settings.pairs.loss}).",
+        about=f"Pretrained from {start.parent or settings.start} by bringing images and their "
+        f"captions together ({settings.pairs.loss}).",
     )
     lineage = make_lineage(
         trainer.outcome,
         trainer.precision,
         data={"corpus": _digest(prepared.split.pairs.images)},
-        parent="" if settings.start == "scratch" else settings.start,
+        parent=start.parent,
         seeds={"all": settings.seed},
     )
     folder.write_lineage(lineage)

@@ -33,6 +33,7 @@ from headstart.recipes.building import (
     fresh_model,
     make_batches,
     make_objective,
+    refuse_length,
     refuse_objective,
     start_from_corpus,
     token_importance,
@@ -225,13 +226,8 @@ def prepare_corpus(
 
 def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | None) -> Model:
     if start is not None:
-        model = start.model
-        if settings.data.max_length > model.config.max_positions:
-            raise InputError(
-                f"data.max_length is {settings.data.max_length}, but {settings.start} has "
-                f"{model.config.max_positions} positions: lower data.max_length to that"
-            )
-        return model
+        refuse_length(settings, settings.start, start.model)
+        return start.model
     size, seed = prepared.vocabulary.size, settings.seed
     length = settings.data.max_length
     causal = True if "causal" in settings.objective.name.split("+") else None
