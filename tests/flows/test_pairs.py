@@ -252,8 +252,8 @@ def test_text_and_a_probe_are_refused(shapes, tmp_path):
             PretrainSettings, given={"model.family": "gpt", "objective.name": "image_text"}
         )
     assert (
-        "objective.name image_text: image_text needs two towers (clip, dual), but model.family gpt is a "
-        "decoder, which can do "
+        "objective.name image_text: image_text needs two towers (clip, dual), but model.family gpt "
+        "is a decoder, which can do "
     ) in str(caught.value)
     with pytest.raises(InputError) as caught:
         make_settings(PretrainSettings, given={"model.family": "clip", "objective.name": "mlm"})
