@@ -2,9 +2,9 @@
 
 In: prompts as text. Out: what the model writes after each (a decoder), or instead of it (an
 encoder-decoder, or a model that has learnt to write texts, whose prompts are laid out as it learnt
-them and cut where it learnt), all at once or piece by piece. `<extra_id_0>` and its like in a prompt are the
-tokens that stand for hidden spans, where the tokenizer has them; every other special token that a
-prompt spells is read as plain characters.
+them and cut where it learnt), all at once or piece by piece. `<extra_id_0>` and its like in a
+prompt are the tokens that stand for hidden spans, where the tokenizer has them; every other special
+token that a prompt spells is read as plain characters.
 """
 
 from __future__ import annotations
