@@ -237,6 +237,24 @@ WORDS: dict[str, tuple[str, str]] = {
         "{rows:,} 条目标文本中有 {count:,} 条超过 {most:,} 个词元，只学到该处，不学结尾"
         "（最长的有 {longest:,} 个：{source} 第 {line} 行）；由 data.target_length 决定",
     ),
+    "measured_sources_cut": (
+        "measured: {count:,} of {rows:,} texts are longer than {most:,} tokens and are read up to "
+        "there, as in training (the longest has {longest:,}: {source}, line {line})",
+        "评测：{rows:,} 条文本中有 {count:,} 条超过 {most:,} 个词元，与训练时一样只读到该处"
+        "（最长的有 {longest:,} 个：{source} 第 {line} 行）",
+    ),
+    "measured_targets_cut": (
+        "measured: {count:,} of {rows:,} texts to be written are longer than {most:,} tokens, and "
+        "their loss is taken up to there (the longest has {longest:,}: {source}, line {line})",
+        "评测：{rows:,} 条目标文本中有 {count:,} 条超过 {most:,} 个词元，损失只计到该处"
+        "（最长的有 {longest:,} 个：{source} 第 {line} 行）",
+    ),
+    "inputs_cut": (
+        "{count:,} of {rows:,} texts are longer than {most:,} tokens and are read up to there, as "
+        "in training (the longest has {longest:,}: text {number})",
+        "{rows:,} 条文本中有 {count:,} 条超过 {most:,} 个词元，与训练时一样只读到该处"
+        "（最长的有 {longest:,} 个：第 {number} 条）",
+    ),
     "texts_respelled": (
         "{share} % of the texts to be written cannot be spelled by this tokenizer ('{wanted}' "
         "becomes '{spelled}'): pretrain with data.tokenizer=bpe and data.lowercase=false",
@@ -324,6 +342,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "encoder reads, the end) was left out",
         "{count:,} 条提示超出模型可读长度：已略去其开头（编码器读取的则略去结尾）",
     ),
+    "prompts_cut_behind": (
+        "{count:,} of the prompts are longer than what this model learnt to read: their end was "
+        "left out",
+        "{count:,} 条提示超出该模型训练时的可读长度：已略去其结尾",
+    ),
     "generated": (
         "{tokens:,} tokens in {seconds:.1f} s ({speed:,.0f} tokens/s)",
         "{seconds:.1f} 秒生成 {tokens:,} 个词元（每秒 {speed:,.0f} 个）",
@@ -333,6 +356,22 @@ WORDS: dict[str, tuple[str, str]] = {
     "check_counts": (
         "{rows:,} rows: {accepted:,} accepted, {quarantined:,} set aside, {rejected:,} rejected",
         "共 {rows:,} 行：接受 {accepted:,}，搁置 {quarantined:,}，拒绝 {rejected:,}",
+    ),
+    "check_sources_long": (
+        "{source}: {count:,} of {rows:,} texts in '{column}' have more than {most:,} words (the "
+        "longest {longest:,}: line {line}); data.max_length, {most:,} tokens by default, says how "
+        "far they are read",
+        "{source}：“{column}”列 {rows:,} 条文本中有 {count:,} 条超过 {most:,} 个词"
+        "（最长的有 {longest:,} 个：第 {line} 行）；读到何处由 data.max_length 决定，"
+        "默认 {most:,} 个词元",
+    ),
+    "check_targets_long": (
+        "{source}: {count:,} of {rows:,} texts to be written in '{column}' have more than {most:,} "
+        "words (the longest {longest:,}: line {line}); data.target_length, {most:,} tokens by "
+        "default, says how far they are learnt",
+        "{source}：“{column}”列 {rows:,} 条目标文本中有 {count:,} 条超过 {most:,} 个词"
+        "（最长的有 {longest:,} 个：第 {line} 行）；学到何处由 data.target_length 决定，"
+        "默认 {most:,} 个词元",
     ),
     "check_more": (
         "... and {more:,} more (--json lists all)",

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from headstart.batch import Sequences
+from headstart.data.content import count_words
 from headstart.data.vocabulary import CJK, STYLES, Kind, Style, train_tokenizer
 from headstart.errors import CheckpointError, InputError
 
@@ -46,7 +47,6 @@ __all__ = [
 
 TEXTS_AT_ONCE = 1000
 CHARACTERS_AT_ONCE = 4_000_000
-_WORD = re.compile(f"[{CJK}]|[^\\s{CJK}]+")
 _CJK_START = re.compile(f"[{CJK}]")
 
 
@@ -267,7 +267,7 @@ def tokenizer_fit(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int
     """
     sequences = encode(tokenizer, texts)
     room = max_length - tokenizer.num_special_tokens_to_add(False)
-    words = sum(len(_WORD.findall(text)) for text in texts)
+    words = sum(map(count_words, texts))
     tokens = len(sequences.tokens)
     unknown = special_ids(tokenizer).unk
     missing = int((sequences.tokens == unknown).sum()) if unknown is not None else 0
