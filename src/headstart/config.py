@@ -88,6 +88,14 @@ class PretrainSettings(Settings):
     objective: ObjectiveSettings = Field(
         default_factory=ObjectiveSettings, description="What is predicted."
     )
+    then: ObjectiveName | None = setting(
+        None,
+        "What is predicted in a second stage, from where the first one ended; null: one stage.",
+        source="Lehner et al. 2023, arXiv:2304.10520: contrast after hidden patches",
+    )
+    then_share: float = setting(
+        0.3, "Share of the budget that the second stage gets.", unit="share", gt=0, lt=1
+    )
     optimizer: OptimizerSettings = Field(
         default_factory=OptimizerSettings, description="How weights move."
     )

@@ -273,6 +273,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "no difference between {first} and {second} can be told from {rows:,} rows",
         "根据 {rows:,} 行无法区分 {first} 与 {second}",
     ),
+    "stage": (
+        "stage {number} of 2: {objective}, budget {budget}, in {out}",
+        "第 {number} 阶段（共 2 个）：{objective}，预算 {budget}，位于 {out}",
+    ),
     "plan_budget": ("budget {budget}", "预算 {budget}"),
     "plan_out": ("results go to {out}", "结果写入 {out}"),
     "plan_short": (

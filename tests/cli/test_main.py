@@ -35,9 +35,9 @@ FROZEN = {
     "report": ["DATA", "--corpus", "--from", "--public", "--test", "--text", "--label", "--task",
                "--labels", "--method", "--family", "--size", "--objective", "--seeds", "--budget",
                "--out", "--threads", "--seed", *SETTINGS, *COMMON],
-    "pretrain": ["DATA...", "--family", "--size", "--objective", "--from", "--from-text",
-                 "--from-images", "--budget", "--probe", "--text", "--vocab-size", "--max-length",
-                 "--out", "--threads", "--seed", *SETTINGS, *COMMON],
+    "pretrain": ["DATA...", "--family", "--size", "--objective", "--then", "--from",
+                 "--from-text", "--from-images", "--budget", "--probe", "--text", "--vocab-size",
+                 "--max-length", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
     "finetune": ["DATA", "--from", "--method", "--task", "--test", "--text", "--label", "--epochs",
                  "--seeds", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
     "evaluate": ["MODEL", "DATA", "--text", "--label", *COMMON],
@@ -153,8 +153,10 @@ def test_every_verb_has_a_recipe_of_its_name(verb):
     assert verb.__name__ in recipes.RECIPES
 
 
-def test_pretrain_passes_on_what_each_tower_begins_from(stand_in):
+def test_pretrain_passes_on_a_second_stage_and_what_each_tower_begins_from(stand_in):
     called = stand_in("pretrain", PRETRAINED)
+    leave(*split("pretrain texts/ --objective mlm --then spans"))
+    assert called.keywords["settings"].then == "spans"
     leave(*split("pretrain pairs.csv --from-text runs/text --from-images hf:some/vit"))
     pairs = called.keywords["settings"].pairs
     assert (pairs.start_text, pairs.start_images) == ("runs/text", "hf:some/vit")

@@ -64,6 +64,10 @@ Objective = Annotated[
     str | None,
     typer.Option("--objective", help="mlm, mlm+nsp, causal, hybrid, ... (default: auto)"),
 ]
+Then = Annotated[
+    str | None,
+    typer.Option("--then", help="Objective of a second stage, such as spans after mlm."),
+]
 Start = Annotated[
     str | None,
     typer.Option(

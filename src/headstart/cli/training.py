@@ -18,6 +18,7 @@ def pretrain(
     family: o.Family = None,
     size: o.Size = None,
     objective: o.Objective = None,
+    then: o.Then = None,
     start: o.Start = None,
     start_text: o.StartText = None,
     start_images: o.StartImages = None,
@@ -45,6 +46,7 @@ def pretrain(
         **of_run(out, threads=threads, seed=seed),
         "start": start,
         **of_towers(start_text, images=start_images),
+        "then": then,
         "budget": budget,
         "probe": probe,
     }

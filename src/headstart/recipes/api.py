@@ -72,6 +72,7 @@ def pretrain(
     family: str | None = None,
     size: str | None = None,
     objective: str | None = None,
+    then: str | None = None,
     start: Start | None = None,
     start_text: Start | None = None,
     start_images: Start | None = None,
@@ -89,9 +90,9 @@ def pretrain(
 ) -> PretrainResult:
     """Pretrain a transformer on unlabelled text or images; writes a run folder.
 
-    data: files and folders. start: what to go on from, nothing if not given. start_text,
-    start_images: for images with captions, what each of the two towers begins from.
-    budget: "30m", "2000 steps", ...
+    data: files and folders. then: objective of a second stage. start: what to go on from, nothing
+    if not given. start_text, start_images: for images with captions, what each of the two towers
+    begins from. budget: "30m", "2000 steps", ...
     """
     given = {
         **of_data(_names(data), text=text, vocab_size=vocab_size, max_length=max_length),
@@ -99,6 +100,7 @@ def pretrain(
         **of_run(_name(out), threads=threads, seed=seed),
         "start": _start(start),
         **of_towers(_start(start_text), images=_start(start_images)),
+        "then": then,
         "budget": budget,
         "probe": _name(probe),
         **(settings or {}),

@@ -7,6 +7,7 @@ is looked at, and the family and objective follow unless they were given.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from headstart.config import (
@@ -28,6 +29,7 @@ from headstart.recipes.image_pretraining import for_images
 from headstart.recipes.media import what_it_reads
 from headstart.recipes.planning import Plan, plan_texts
 from headstart.recipes.results import PretrainResult
+from headstart.recipes.staging import in_stages
 from headstart.words import say
 
 READS = {IMAGE_FAMILY: "images", **dict.fromkeys(PAIR_FAMILIES, "images with captions")}
@@ -45,8 +47,16 @@ def pretrain(
     Raises InputError if the family or the objective that was asked for is for the other.
     """
     if not reads_images(data, settings, events):
-        return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
+        texts = partial(pretraining.pretrain, leaks=leaks)
+        return (texts if settings.then is None else partial(in_stages, run=texts))(
+            data, settings=settings, events=events
+        )
     if for_pairs(settings, data):
+        if settings.then is not None:
+            raise InputError(
+                f"then is {settings.then}, but images with captions are learnt in one stage: leave "
+                "it out, or write model.family: vit to learn from the images alone"
+            )
         events.note(say("data_are_pairs"))
         model = settings.model.model_copy(update={"family": _pair_family(settings)})
         objective = settings.objective.model_copy(update={"name": OWN_OBJECTIVES[PAIR_FAMILY]})
@@ -54,7 +64,10 @@ def pretrain(
         return pair_pretraining.pretrain_pairs(data, settings=chosen, events=events)
     events.note(say("data_are_images"))
     chosen = for_images(settings, data)
-    return image_pretraining.pretrain_images(data, settings=chosen, events=events)
+    images = image_pretraining.pretrain_images
+    if chosen.then is not None:
+        return in_stages(data, settings=chosen, events=events, run=images)
+    return images(data, settings=chosen, events=events)
 
 
 def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | None = None) -> Plan:
@@ -63,6 +76,11 @@ def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | N
     Raises InputError if there is nothing to pretrain on.
     """
     listener = events or Silent()
+    if settings.then is not None:
+        raise InputError(
+            f"then is {settings.then}, but plan forecasts one stage: leave it out, and give the "
+            "budget of that stage"
+        )
     if not reads_images(data, settings, listener):
         return plan_texts(data, settings=settings, events=listener)
     if for_pairs(settings, data):
