@@ -70,6 +70,7 @@ def _read_budget(value: object) -> Budget:
 
 IMAGE_FAMILY: Family = "vit"
 PAIR_FAMILY: Family = "clip"
+PAIR_FAMILIES: tuple[Family, ...] = (PAIR_FAMILY, "dual")
 BudgetField = Annotated[Budget, BeforeValidator(_read_budget), PlainSerializer(str)]
 
 
@@ -86,6 +87,14 @@ class PretrainSettings(Settings):
     model: ModelSettings = Field(default_factory=ModelSettings, description="The network.")
     objective: ObjectiveSettings = Field(
         default_factory=ObjectiveSettings, description="What is predicted."
+    )
+    then: ObjectiveName | None = setting(
+        None,
+        "What is predicted in a second stage, from where the first one ended; null: one stage.",
+        source="Lehner et al. 2023, arXiv:2304.10520: contrast after hidden patches",
+    )
+    then_share: float = setting(
+        0.3, "Share of the budget that the second stage gets.", unit="share", gt=0, lt=1
     )
     optimizer: OptimizerSettings = Field(
         default_factory=OptimizerSettings, description="How weights move."
@@ -122,12 +131,27 @@ class PretrainSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _objective_of_family(cls, values: object) -> object:
-        return writing_tokenizer(causal_by_default(values))
+        return writing_tokenizer(causal_by_default(towers_by_default(values)))
 
     @model_validator(mode="after")
     def _objective_fits(self) -> Self:
         if self.start == "scratch":
             self.objective.refuse(self.model)
+        return self
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        named = self.pairs.named
+        if named and self.start != "scratch":
+            raise ValueError(
+                f"start is {self.start} and {named} is given too: leave one of them out, as start "
+                "is for both towers"
+            )
+        if named and self.model.family not in PAIR_FAMILIES:
+            raise ValueError(
+                f"{named} is a tower of a model of two, but model.family is {self.model.family}: "
+                f"leave model.family out, or write {' or '.join(PAIR_FAMILIES)}"
+            )
         return self
 
 
@@ -264,7 +288,19 @@ OWN_OBJECTIVES: dict[Family, ObjectiveName] = {
     "marian": "span_corruption",
     IMAGE_FAMILY: "mae",
     PAIR_FAMILY: "image_text",
+    "dual": "image_text",
 }
+
+
+def towers_by_default(values: object) -> object:
+    """The values with a family of two towers, where one begins from a folder of its own."""
+    if not isinstance(values, dict):
+        return values
+    pairs, model = values.get("pairs", {}), values.get("model", {})
+    towers = isinstance(pairs, dict) and (pairs.get("start_text") or pairs.get("start_images"))
+    if not towers or not isinstance(model, dict) or "family" in model:
+        return values
+    return {**values, "model": {**model, "family": PAIR_FAMILY}}
 
 
 def causal_by_default(values: object) -> object:
@@ -287,7 +323,7 @@ def _image_family(objective: object) -> Family | None:
     name = str(objective.get("name")) if isinstance(objective, dict) else ""
     parts = [part for part in name.split("+") if part in OBJECTIVE_NEEDS]
     for family in (IMAGE_FAMILY, PAIR_FAMILY):
-        if any(families_for(part) == [family] for part in parts):
+        if any(families_for(part)[0] == family for part in parts):
             return family
     return None
 

@@ -130,6 +130,17 @@ class PairSettings(Settings):
     caption: str | None = setting(
         None, "Column of a table that holds captions; null: by its name (caption, title, ...)."
     )
+    start_text: str | None = setting(
+        None,
+        "Run or model folder, or hf:ID, from which the tower of texts begins: a BERT, RoBERTa or "
+        "GPT, or a model of two towers; null: fresh.",
+        path=True,
+    )
+    start_images: str | None = setting(
+        None,
+        "The same for the tower of images: a ViT, or a model of two towers; null: fresh.",
+        path=True,
+    )
     loss: Literal["softmax", "sigmoid"] = setting(
         "softmax",
         "Whether each image chooses among the captions of its batch and the reverse (softmax), or "
@@ -154,6 +165,12 @@ class PairSettings(Settings):
         ge=0.001,
         le=0.5,
     )
+
+    @property
+    def named(self) -> str:
+        """The setting that says where a tower begins; nothing if both begin fresh."""
+        keys = ("start_text", "start_images")
+        return next((f"pairs.{key}" for key in keys if getattr(self, key) is not None), "")
 
     @model_validator(mode="after")
     def _chunk_is_a_part(self) -> Self:

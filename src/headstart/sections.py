@@ -13,7 +13,7 @@ from pydantic import model_validator
 from headstart.settings import Settings, setting
 
 Family = Literal[
-    "modern", "bert", "roberta", "gpt", "llama", "t5", "marian", "reformer", "vit", "clip"
+    "modern", "bert", "roberta", "gpt", "llama", "t5", "marian", "reformer", "vit", "clip", "dual"
 ]
 Size = Literal["mini", "small", "base"]
 ObjectiveName = Literal[
@@ -50,6 +50,7 @@ ARRANGEMENTS: dict[Family, tuple[Arrangement, ...]] = {
     "reformer": ("encoder", "decoder"),
     "vit": ("image encoder",),
     "clip": ("two towers",),
+    "dual": ("two towers",),
 }
 # Which arrangements of a model can do each part of an objective.
 OBJECTIVE_NEEDS: dict[str, frozenset[str]] = {

@@ -148,6 +148,54 @@ WORDS: dict[str, tuple[str, str]] = {
         "模型 {family}-{size}：两座塔各 {layers} 层 x {hidden}，{parameters:.1f} M 参数，"
         "图像 {side} x {side} 像素，图块 {patch} x {patch}，词表 {vocabulary:,}",
     ),
+    "plan_towers": (
+        "model {family}: texts {layers} layers x {hidden}, images {image_layers} layers x "
+        "{image_hidden}, {parameters:.1f} M parameters, images of {side} x {side} pixels in "
+        "patches of {patch}, vocabulary {vocabulary:,}",
+        "模型 {family}：文本塔 {layers} 层 x {hidden}，图像塔 {image_layers} 层 x {image_hidden}，"
+        "{parameters:.1f} M 参数，图像 {side} x {side} 像素，图块 {patch}，词表 {vocabulary:,}",
+    ),
+    "tower_loaded_texts": (
+        "tower of texts: that of {start} ({family}, {layers} layers x {hidden})",
+        "文本塔：取自 {start}（{family}，{layers} 层 x {hidden}）",
+    ),
+    "tower_loaded_images": (
+        "tower of images: that of {start} ({family}, {layers} layers x {hidden})",
+        "图像塔：取自 {start}（{family}，{layers} 层 x {hidden}）",
+    ),
+    "tower_fresh_texts": (
+        "tower of texts: fresh, {layers} layers x {hidden}",
+        "文本塔：全新，{layers} 层 x {hidden}",
+    ),
+    "tower_fresh_images": (
+        "tower of images: fresh, {layers} layers x {hidden}",
+        "图像塔：全新，{layers} 层 x {hidden}",
+    ),
+    "tower_resized": (
+        "the tower of images was pretrained on {was} x {was} pixels; its positions are "
+        "interpolated to {now} x {now}",
+        "图像塔是在 {was} x {was} 像素上预训练的；其位置表插值为 {now} x {now}",
+    ),
+    "projections_fresh": (
+        "the projections of both towers to vectors of {shared} numbers are fresh",
+        "两个塔到 {shared} 维向量的投影是全新的",
+    ),
+    "pooler_fresh_texts": (
+        "texts are read at their first token through a dense layer that is fresh too",
+        "文本在首个词元处经一个同样全新的全连接层读出",
+    ),
+    "pooler_fresh_images": (
+        "images are read at their class token through a dense layer that is fresh too",
+        "图像在类别词元处经一个同样全新的全连接层读出",
+    ),
+    "pooler_loaded_texts": (
+        "texts are read at their first token through the dense layer that comes with their tower",
+        "文本在首个词元处经文本塔自带的全连接层读出",
+    ),
+    "pooler_loaded_images": (
+        "images are read at their class token through the dense layer that comes with their tower",
+        "图像在类别词元处经图像塔自带的全连接层读出",
+    ),
     "plan_pairs": (
         "{batch:,} pairs a step, loss {loss}, activations of {chunk:,} pairs at once",
         "每步 {batch:,} 对，损失 {loss}，同时保留 {chunk:,} 对的激活",
@@ -212,6 +260,24 @@ WORDS: dict[str, tuple[str, str]] = {
         "{rows:,} 条目标文本中有 {count:,} 条超过 {most:,} 个词元，只学到该处，不学结尾"
         "（最长的有 {longest:,} 个：{source} 第 {line} 行）；由 data.target_length 决定",
     ),
+    "measured_sources_cut": (
+        "measured: {count:,} of {rows:,} texts are longer than {most:,} tokens and are read up to "
+        "there, as in training (the longest has {longest:,}: {source}, line {line})",
+        "评测：{rows:,} 条文本中有 {count:,} 条超过 {most:,} 个词元，与训练时一样只读到该处"
+        "（最长的有 {longest:,} 个：{source} 第 {line} 行）",
+    ),
+    "measured_targets_cut": (
+        "measured: {count:,} of {rows:,} texts to be written are longer than {most:,} tokens, and "
+        "their loss is taken up to there (the longest has {longest:,}: {source}, line {line})",
+        "评测：{rows:,} 条目标文本中有 {count:,} 条超过 {most:,} 个词元，损失只计到该处"
+        "（最长的有 {longest:,} 个：{source} 第 {line} 行）",
+    ),
+    "inputs_cut": (
+        "{count:,} of {rows:,} texts are longer than {most:,} tokens and are read up to there, as "
+        "in training (the longest has {longest:,}: text {number})",
+        "{rows:,} 条文本中有 {count:,} 条超过 {most:,} 个词元，与训练时一样只读到该处"
+        "（最长的有 {longest:,} 个：第 {number} 条）",
+    ),
     "texts_respelled": (
         "{share} % of the texts to be written cannot be spelled by this tokenizer ('{wanted}' "
         "becomes '{spelled}'): pretrain with data.tokenizer=bpe and data.lowercase=false",
@@ -229,6 +295,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "compare_alike": (
         "no difference between {first} and {second} can be told from {rows:,} rows",
         "根据 {rows:,} 行无法区分 {first} 与 {second}",
+    ),
+    "stage": (
+        "stage {number} of 2: {objective}, budget {budget}, in {out}",
+        "第 {number} 阶段（共 2 个）：{objective}，预算 {budget}，位于 {out}",
     ),
     "plan_budget": ("budget {budget}", "预算 {budget}"),
     "plan_out": ("results go to {out}", "结果写入 {out}"),
@@ -299,6 +369,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "encoder reads, the end) was left out",
         "{count:,} 条提示超出模型可读长度：已略去其开头（编码器读取的则略去结尾）",
     ),
+    "prompts_cut_behind": (
+        "{count:,} of the prompts are longer than what this model learnt to read: their end was "
+        "left out",
+        "{count:,} 条提示超出该模型训练时的可读长度：已略去其结尾",
+    ),
     "generated": (
         "{tokens:,} tokens in {seconds:.1f} s ({speed:,.0f} tokens/s)",
         "{seconds:.1f} 秒生成 {tokens:,} 个词元（每秒 {speed:,.0f} 个）",
@@ -312,6 +387,22 @@ WORDS: dict[str, tuple[str, str]] = {
     "problems_more": (
         "... and {more:,} more; headstart check shows them",
         "……另有 {more:,} 处；headstart check 会列出",
+    ),
+    "check_sources_long": (
+        "{source}: {count:,} of {rows:,} texts in '{column}' have more than {most:,} words (the "
+        "longest {longest:,}: line {line}); data.max_length, {most:,} tokens by default, says how "
+        "far they are read",
+        "{source}：“{column}”列 {rows:,} 条文本中有 {count:,} 条超过 {most:,} 个词"
+        "（最长的有 {longest:,} 个：第 {line} 行）；读到何处由 data.max_length 决定，"
+        "默认 {most:,} 个词元",
+    ),
+    "check_targets_long": (
+        "{source}: {count:,} of {rows:,} texts to be written in '{column}' have more than {most:,} "
+        "words (the longest {longest:,}: line {line}); data.target_length, {most:,} tokens by "
+        "default, says how far they are learnt",
+        "{source}：“{column}”列 {rows:,} 条目标文本中有 {count:,} 条超过 {most:,} 个词"
+        "（最长的有 {longest:,} 个：第 {line} 行）；学到何处由 data.target_length 决定，"
+        "默认 {most:,} 个词元",
     ),
     "check_more": (
         "... and {more:,} more (--json lists all)",

@@ -35,9 +35,9 @@ FROZEN = {
     "report": ["DATA", "--corpus", "--from", "--public", "--test", "--text", "--label", "--task",
                "--labels", "--method", "--family", "--size", "--objective", "--seeds", "--budget",
                "--out", "--threads", "--seed", *SETTINGS, *COMMON],
-    "pretrain": ["DATA...", "--family", "--size", "--objective", "--from", "--budget", "--probe",
-                 "--text", "--vocab-size", "--max-length", "--out", "--threads", "--seed",
-                 *SETTINGS, *COMMON],
+    "pretrain": ["DATA...", "--family", "--size", "--objective", "--then", "--from",
+                 "--from-text", "--from-images", "--budget", "--probe", "--text", "--vocab-size",
+                 "--max-length", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
     "finetune": ["DATA", "--from", "--method", "--task", "--test", "--text", "--label", "--epochs",
                  "--seeds", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
     "evaluate": ["MODEL", "DATA", "--text", "--label", *COMMON],
@@ -150,6 +150,15 @@ def test_the_defaults_that_the_help_names_are_those_of_the_settings():
 @pytest.mark.parametrize("verb", VERBS, ids=lambda v: v.__name__)
 def test_every_verb_has_a_recipe_of_its_name(verb):
     assert verb.__name__ in recipes.RECIPES
+
+
+def test_pretrain_passes_on_a_second_stage_and_what_each_tower_begins_from(stand_in):
+    called = stand_in("pretrain", PRETRAINED)
+    leave(*split("pretrain texts/ --objective mlm --then spans"))
+    assert called.keywords["settings"].then == "spans"
+    leave(*split("pretrain pairs.csv --from-text runs/text --from-images hf:some/vit"))
+    pairs = called.keywords["settings"].pairs
+    assert (pairs.start_text, pairs.start_images) == ("runs/text", "hf:some/vit")
 
 
 def test_pretrain_passes_every_flag_on_and_shows_what_to_type_next(stand_in, capsys):

@@ -14,13 +14,13 @@ def test_an_unknown_family_names_the_nearest():
         find("robert")
     assert str(caught.value) == (
         "no family 'robert' (there are: bert, roberta, gpt, modern, reformer, llama, t5, marian, "
-        "vit, clip). Did you mean 'roberta'?"
+        "vit, clip, dual). Did you mean 'roberta'?"
     )
     with pytest.raises(InputError) as caught:
         find("xyz")
     assert str(caught.value) == (
         "no family 'xyz' (there are: bert, roberta, gpt, modern, reformer, llama, t5, marian, vit, "
-        "clip)."
+        "clip, dual)."
     )
 
 

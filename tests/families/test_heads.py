@@ -55,3 +55,19 @@ def test_heads_follow_the_models_dtype_and_seed():
     assert one.dense.weight.dtype == torch.float64
     assert torch.equal(one.dense.weight, same.dense.weight)
     assert not torch.equal(one.dense.weight, other.dense.weight)
+
+
+@torch.no_grad()
+def test_a_dense_layer_that_begins_from_vectors_centres_them_and_makes_them_as_wide():
+    generator = torch.Generator().manual_seed(0)
+    narrow = torch.randn(400, 16, generator=generator) @ torch.randn(16, 16, generator=generator)
+    alike = 30 + 0.1 * narrow
+    assert torch.nn.functional.cosine_similarity(alike[0], alike[1], 0) > 0.99
+    head = make_head(bert.build(**SIZES), "pooler")
+    head.spread(alike)
+    out = head.dense(alike)
+    assert out.mean(0).abs().max() < 1e-3
+    spread = out.t() @ out / len(out)
+    wide, values = torch.linalg.eigvalsh(spread), torch.linalg.eigvalsh(alike.T.cov(correction=0))
+    # a direction of variance v comes to v / (v + 0.01 of the largest)
+    assert torch.allclose(wide, values / (values + 0.01 * values[-1]), atol=1e-2)

@@ -85,7 +85,9 @@ def cases() -> list[tuple[str, str]]:
     found = []
     for name in get_args(ObjectiveName):
         able = [set(families_for(part)) for part in name.split("+")]
-        found += [(name, family) for family in sorted(set.intersection(*able) - {"vit", "clip"})]
+        found += [
+            (name, family) for family in sorted(set.intersection(*able) - {"vit", "clip", "dual"})
+        ]
     return found
 
 

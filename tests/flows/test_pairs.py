@@ -208,14 +208,14 @@ REFUSED = [
         "table",
         {"model.family": "clip"},
         "{} holds images, but no column is named like captions, which model.family clip learns "
-        "from: name it with --set pairs.caption=COLUMN, or leave out the family to learn from "
+        "from: name it with --set pairs.caption=COLUMN, or leave that out to learn from "
         "images alone",
     ),
     (
         "folder",
         {"objective.name": "image_text"},
         "{} holds images, but no column is named like captions, which model.family clip learns "
-        "from: give a table, or leave out the family to learn from images alone",
+        "from: give a table, or leave that out to learn from images alone",
     ),
 ]
 
@@ -252,8 +252,8 @@ def test_text_and_a_probe_are_refused(shapes, tmp_path):
             PretrainSettings, given={"model.family": "gpt", "objective.name": "image_text"}
         )
     assert (
-        "objective.name image_text: image_text needs two towers (clip), but model.family gpt is a "
-        "decoder, which can do "
+        "objective.name image_text: image_text needs two towers (clip, dual), but model.family gpt "
+        "is a decoder, which can do "
     ) in str(caught.value)
     with pytest.raises(InputError) as caught:
         make_settings(PretrainSettings, given={"model.family": "clip", "objective.name": "mlm"})

@@ -11,9 +11,12 @@ import pytest
 import torch
 import transformers
 
+import headstart as hs
 from headstart.data.text import encode
+from headstart.errors import InputError
 from headstart.evaluate.writing import learn_to_write
 from headstart.serve.author import Author
+from headstart.serve.generate import Generator
 from small_writing import HABITS, SETTINGS, SOURCES, TARGETS, text_pairs, writing_start
 
 transformers.logging.set_verbosity_error()
@@ -150,3 +153,38 @@ def test_the_other_methods_learn_too_and_leave_the_rest_as_it_was(family, method
     )
     losses = [per_token(one.losses(pairs)) for one in (made, untouched)]
     assert losses[0] < losses[1] - 0.5
+
+
+LONG = ["The card was lost. " * 30, *SOURCES[:5], "money money money " * 4, ""]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_generate_lays_prompts_out_as_predict_does(learnt, family):
+    _, _, folder = learnt(family)
+    answers = [answer.label for answer in hs.predict(folder, LONG)]
+    assert answers[1:6] == TARGETS[:5]
+    writer = hs.generator(folder, precision="fp32")
+    found = writer.generate(LONG)
+    assert [text.text for text in found] == answers
+    assert [text.cut for text in found] == [True] + 7 * [False]
+    assert [text.ended for text in found[1:6]] == 5 * ["end"]
+    for prompt, answer in zip(LONG, answers, strict=True):
+        stream = writer.stream(prompt)
+        assert "".join(stream) == answer
+    if writer.writer.model.decoder is None:  # a decoder that is shown no separator goes on reading
+        plain = Generator(writer.writer, writer.tokenizer, writer.defaults)
+        assert [text.text for text in plain.generate(SOURCES[:5])] != answers[1:6]
+
+
+def test_a_text_to_be_written_must_leave_room_for_its_source(learnt):
+    _, _, folder = learnt("gpt")
+    writer = hs.generator(folder, precision="fp32")
+    with pytest.raises(InputError) as caught:
+        writer.generate(SOURCES, max_new=95)
+    assert str(caught.value) == (
+        "max_new is 95, which leaves no room for a prompt in the 96 positions of this model: give "
+        "at most 48"
+    )
+    # 96 positions, of which 94 are to be written, hold a token of the source and the separator
+    (text,) = writer.generate(SOURCES[:1], max_new=94)
+    assert text.cut

@@ -7,11 +7,13 @@ import pytest
 
 import headstart as hs
 from flows.test_finetune_goes_on import Listener, history, weights
+from headstart import recipes
 from headstart.data.dataset import load_labelled
 from headstart.data.text import train_tokenizer
 from headstart.errors import InputError, Interrupted
 from headstart.evaluate.writing import learn_to_write
 from headstart.families import find, save_model
+from headstart.words import in_language
 from small_writing import HABITS, SOURCES, TARGETS, spelling, text_pairs, writing_start
 from small_writing import SETTINGS as SMALL
 
@@ -286,3 +288,90 @@ def test_two_runs_that_write_are_compared_on_the_same_rows(folder, straight):
     )
     swapped = hs.compare(*names[::-1], test=folder / "pairs.csv")
     assert (swapped.low, swapped.high) == pytest.approx((-found.high, -found.low))
+
+
+class Heard(Listener):
+    """Keeps notes as they are, so that they can be said in Chinese."""
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_what_is_cut_is_said_by_every_verb_in_both_languages(folder, straight):
+    pairs = zip(SOURCES, TARGETS, strict=True)
+    long = [(s + " more words" * (20 + n), t) for n, (s, t) in enumerate(pairs)]
+    long[3] = (SOURCES[3], f"{TARGETS[3]} and then" + " some more words" * 30)
+    table(folder / "cut.csv", long)
+
+    def said(key, events):
+        (found,) = [note for note in events.notes if getattr(note, "key", "") == key]
+        return found, in_language(found, "zh")
+
+    tokenizer = straight[0].predictor.tokenizer
+    sources = [len(ids) for ids in encode_all(tokenizer, [s for s, _ in long])]
+    target = len(encode_all(tokenizer, [long[3][1]])[0])
+    heard = Heard()
+    recipes.evaluate(straight[0].predictor, [folder / "cut.csv"], events=heard)
+    # a window of 32 tokens, one of them the separator; a target of 16, one of them its end
+    assert said("measured_sources_cut", heard) == (
+        "measured: 15 of 16 texts are longer than 31 tokens and are read up to there, as in "
+        f"training (the longest has {sources[15]}: cut.csv, line 17)",
+        "评测：16 条文本中有 15 条超过 31 个词元，与训练时一样只读到该处"
+        f"（最长的有 {sources[15]} 个：cut.csv 第 17 行）",
+    )
+    assert said("measured_targets_cut", heard) == (
+        "measured: 1 of 16 texts to be written are longer than 15 tokens, and their loss is taken "
+        f"up to there (the longest has {target}: cut.csv, line 5)",
+        "评测：16 条目标文本中有 1 条超过 15 个词元，损失只计到该处"
+        f"（最长的有 {target} 个：cut.csv 第 5 行）",
+    )
+    heard = Heard()
+    recipes.predict(straight[0].predictor, [SOURCES[0], long[7][0], long[4][0]], events=heard)
+    assert said("inputs_cut", heard) == (
+        "2 of 3 texts are longer than 31 tokens and are read up to there, as in training (the "
+        f"longest has {sources[7]}: text 2)",
+        "3 条文本中有 2 条超过 31 个词元，与训练时一样只读到该处"
+        f"（最长的有 {sources[7]} 个：第 2 条）",
+    )
+    heard = Heard()
+    recipes.predict(straight[0].predictor, SOURCES[:2], events=heard)
+    assert not [note for note in heard.notes if getattr(note, "key", "") == "inputs_cut"]
+    heard = Heard()
+    recipes.generate(straight[0].folder, [long[0][0], SOURCES[0]], events=heard, max_new=8)
+    assert said("prompts_cut_behind", heard) == (
+        "1 of the prompts are longer than what this model learnt to read: their end was left out",
+        "1 条提示超出该模型训练时的可读长度：已略去其结尾",
+    )
+
+
+def encode_all(tokenizer, texts):
+    return [found.ids for found in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+
+def test_check_counts_texts_of_which_only_the_beginning_would_be_read(folder):
+    rows = list(zip(SOURCES, TARGETS, strict=True))
+    rows[2] = (" ".join(["word"] * 129), "Re: " + " ".join(["word"] * 70))
+    rows[5] = ("词" * 200, TARGETS[5])
+    rows[6] = (" ".join(["word"] * 128), "Re: " + " ".join(["word"] * 63))  # just fits
+    table(folder / "lengths.csv", rows)
+    found = recipes.check([str(folder / "lengths.csv")], label="summary")
+    lines = [line for _, line in found.facts()]
+    assert lines[1:3] == [
+        "lengths.csv: 2 of 16 texts in 'body' have more than 128 words (the longest 200: line 7); "
+        "data.max_length, 128 tokens by default, says how far they are read",
+        "lengths.csv: 1 of 16 texts to be written in 'summary' have more than 64 words (the "
+        "longest 71: line 4); data.target_length, 64 tokens by default, says how far they are "
+        "learnt",
+    ]
+    assert in_language(lines[1], "zh") == (
+        "lengths.csv：“body”列 16 条文本中有 2 条超过 128 个词（最长的有 200 个：第 7 行）；"
+        "读到何处由 data.max_length 决定，默认 128 个词元"
+    )
+    long = found.record()["long"]
+    assert [(one["column"], one["count"], one["read"]) for one in long] == [
+        ("body", 2, True),
+        ("summary", 1, False),
+    ]
+    # labels that are classes are not counted, however long the texts are
+    table(folder / "classes.csv", [(s, "ab"[n % 2]) for n, (s, _) in enumerate(rows)])
+    assert recipes.check([str(folder / "classes.csv")], label="summary").report.long == ()

@@ -4,7 +4,7 @@ import torch
 
 from headstart.batch import Sequences
 from headstart.data.pack import lay_out
-from headstart.families.heads import pool
+from headstart.families.pooler import pool
 from headstart.objectives import BagOfWords, Pretraining
 from headstart.objectives.bag_of_words import other_words
 

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from headstart import families
 from headstart.errors import InputError
-from headstart.families.heads import pool
+from headstart.families.pooler import pool
 from headstart.nn import TransformerConfig
 from headstart.objectives import Contrast, Pretraining
 

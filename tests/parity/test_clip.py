@@ -6,47 +6,29 @@ import torch
 import transformers
 
 from headstart.batch import Batch, Sequences
-from headstart.data.patches import cut, lay_out_patches
 from headstart.data.text import train_tokenizer
 from headstart.errors import CheckpointError, InputError
-from headstart.families import clip, load_model, pool, save_model
+from headstart.families import clip, load_model, save_model
 from headstart.families.heads import make_head
-from headstart.families.names import spell_out
 from headstart.families.pair_head import PairHead
 from headstart.nn import Patches
-from images import FRAME, PATCH, SIDE, random_pixels, values
-from layouts import VOCAB, packed, padded, ragged
+from images import FRAME, PATCH, SIDE, values
+from layouts import packed, padded
 from parity.compare import assert_close, randomise, save_stock, stock_inputs
-
-START, END = 3, 4
-TEXT = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 48,
-    "vocab_size": VOCAB,
-    "max_position_embeddings": 16,
-    "bos_token_id": START,
-    "eos_token_id": END,
-}
-IMAGE = {
-    "hidden_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 3,
-    "intermediate_size": 64,
-    "image_size": SIDE,
-    "patch_size": PATCH,
-}
-SHARED = 24
-IMAGES = random_pixels(5)
-
-
-def captions() -> Sequences:
-    """Five texts that begin and end as CLIP's do, none in the middle."""
-    texts = ragged((7, 3, 12, 2, 5))
-    texts.tokens[texts.starts] = START
-    texts.tokens[texts.starts + texts.lengths - 1] = END
-    return texts
+from parity.towers import (
+    END,
+    IMAGE,
+    IMAGES,
+    SHARED,
+    TEXT,
+    assert_same_gradients,
+    assert_same_outputs,
+    captions,
+    opened,
+    outputs,
+    pair_outputs,
+    pairs,
+)
 
 
 def stock(act="quick_gelu", **more):
@@ -57,42 +39,6 @@ def stock(act="quick_gelu", **more):
     return transformers.CLIPModel(config)
 
 
-def stock_outputs(model, **options):
-    return model(**stock_inputs(captions(), pad=END), pixel_values=values(IMAGES), **options)
-
-
-def pairs(layout=packed) -> Batch:
-    """The same captions and images for our models."""
-    batch = layout(captions(), pad=END)
-    stream, whole = lay_out_patches(cut(FRAME.scale.apply(IMAGES), PATCH))
-    return Batch(
-        {**batch.inputs, "pixels": stream}, {**batch.layout, "pixels": whole}, {}, "image_text"
-    )
-
-
-def outputs(loaded, layout=packed):
-    """Text vectors, image vectors and scores of texts (rows) with images."""
-    batch, head = pairs(layout), loaded.heads["pair"]
-    model = loaded.model
-    texts = head.of_texts(pool(model.encode(batch), batch.layout["tokens"], "last"))
-    images = head.of_images(pool(model.encode_images(batch), batch.layout["pixels"], "first"))
-    return texts, images, head.factor() * texts @ images.t()
-
-
-def assert_same_outputs(ours, theirs, **options):
-    for mine, name in zip(ours, ("text_embeds", "image_embeds", "logits_per_text"), strict=True):
-        assert_close(mine, getattr(theirs, name), **options)
-
-
-def opened(name, folder):
-    """A folder of ours in stock, with nothing missing or left over."""
-    model, report = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
-    assert not report["missing_keys"]
-    assert not report["unexpected_keys"]
-    assert not report["mismatched_keys"]
-    return model.eval()
-
-
 @pytest.mark.parametrize("act", ["quick_gelu", "gelu"])
 @torch.no_grad()
 def test_a_stock_clip_gives_the_same_vectors_and_scores_when_loaded(tmp_path, act):
@@ -100,7 +46,7 @@ def test_a_stock_clip_gives_the_same_vectors_and_scores_when_loaded(tmp_path, ac
     loaded = load_model(tmp_path)
     assert loaded.model.arrangement == "two towers"
     assert not loaded.notes
-    expected = stock_outputs(theirs)
+    expected = pair_outputs(theirs)
     for layout in (packed, padded):
         assert_same_outputs(outputs(loaded, layout), expected)
 
@@ -112,7 +58,7 @@ def test_our_clip_gives_the_same_vectors_and_scores_when_opened_by_transformers(
     loaded = load_model(tmp_path / "a")
     save_model(loaded.model, loaded.heads, tmp_path / "b", pixels=FRAME.scale)
     for name in ("CLIPModel", "AutoModel"):
-        assert_same_outputs(outputs(loaded), stock_outputs(opened(name, tmp_path / "b")))
+        assert_same_outputs(outputs(loaded), pair_outputs(opened(name, tmp_path / "b")))
     again = load_model(tmp_path / "b")
     assert again.model.config == loaded.model.config
     assert again.model.style == loaded.model.style
@@ -151,38 +97,25 @@ def test_a_fresh_clip_of_ours_is_opened_with_its_stock_processor(tmp_path):
     ]
     lengths = np.array([len(row) for row in rows])
     batch = packed(Sequences(np.concatenate(rows), lengths, np.arange(5)))
-    found = head.of_texts(pool(model.encode(batch), batch.layout["tokens"], "last"))
+    found = head.of_texts(model.encode(batch), batch.layout["tokens"])
     assert_close(found, expected.text_embeds)
 
 
 def test_gradients_are_those_of_transformers(tmp_path):
     theirs = save_stock(stock(), tmp_path / "a")
     loaded = load_model(tmp_path / "a")
-    stock_outputs(theirs, return_loss=True).loss.backward()
+    pair_outputs(theirs, return_loss=True).loss.backward()
     scores = outputs(loaded)[2]
     own = torch.arange(len(scores))
     cross = torch.nn.functional.cross_entropy
     ((cross(scores, own) + cross(scores.t(), own)) / 2).backward()
-    wanted = {name: weight.grad for name, weight in theirs.named_parameters()}
-    found = {}
-    parts = [(clip.rules_of(loaded.model.config), loaded.model)]
-    parts += [(clip.HEADS["pair"], loaded.heads["pair"])]
-    for rules, module in parts:
-        state = dict(module.named_parameters())
-        for rule in spell_out(rules, state):
-            found |= rule.to_theirs(state[rule.ours].grad)
-    assert set(found) == set(wanted)
-    for name, gradient in wanted.items():
-        # a bias of keys has no gradient but rounding: softmax does not see it
-        scale = gradient.norm()
-        assert scale > 1e-3 or name.endswith("k_proj.bias"), name
-        assert (found[name] - gradient).norm() / scale.clamp_min(1e-3) < 1e-4, name
+    assert_same_gradients(loaded, theirs, tmp_path / "gradients")
 
 
 @torch.no_grad()
 def test_in_bf16_the_vectors_stay_close(tmp_path):
     theirs = save_stock(stock(), tmp_path)
-    expected = stock_outputs(theirs)
+    expected = pair_outputs(theirs)
     ours = outputs(load_model(tmp_path, dtype=torch.bfloat16))
     for mine, name in zip(ours[:2], ("text_embeds", "image_embeds"), strict=True):
         assert torch.nn.functional.cosine_similarity(mine, getattr(expected, name)).min() > 0.995
@@ -205,14 +138,15 @@ def test_a_slip_in_the_reading_shows_in_the_scores(tmp_path, slip):
         for block in model.stack.blocks:
             qkv = block.attention.qkv.weight
             qkv.copy_(torch.cat([qkv[32:64], qkv[:32], qkv[64:]]))
+    elif slip == "end token":
+        head.text_pooler.pooling = "first"
     batch = pairs()
     causal = False if slip == "causal" else None
-    pooling = "first" if slip == "end token" else "last"
-    texts = pool(model.encode(batch, causal=causal), batch.layout["tokens"], pooling)
-    images = pool(model.encode_images(batch), batch.layout["pixels"], "first")
-    scores = head.factor() * head.of_texts(texts) @ head.of_images(images).t()
+    texts = head.of_texts(model.encode(batch, causal=causal), batch.layout["tokens"])
+    images = head.of_images(model.encode_images(batch), batch.layout["pixels"])
+    scores = head.factor() * texts @ images.t()
     scores = scores.t() if slip == "towers" else scores
-    assert (scores - stock_outputs(theirs).logits_per_text).abs().max() > 1e-2
+    assert (scores - pair_outputs(theirs).logits_per_text).abs().max() > 1e-2
 
 
 @torch.no_grad()
@@ -231,14 +165,15 @@ def test_one_tower_with_its_projection_is_read(tmp_path):
         assert head.scale is None
         if name == "Text":
             assert loaded.model.arrangement == "decoder"
-            states = pool(loaded.model.encode(batch), batch.layout["tokens"], "last")
+            vectors = head.of_texts(loaded.model.encode(batch), batch.layout["tokens"])
             expected = theirs(**stock_inputs(captions(), pad=END)).text_embeds
-            assert_close(head.texts(states), expected)
+            assert_close(vectors, torch.nn.functional.normalize(expected))
         else:
             assert loaded.model.arrangement == "image encoder"
             alone = Batch(batch.inputs, {"tokens": batch.layout["pixels"]}, {})
-            states = pool(loaded.model.encode(alone), batch.layout["pixels"], "first")
-            assert_close(head.images(states), theirs(pixel_values=values(IMAGES)).image_embeds)
+            vectors = head.of_images(loaded.model.encode(alone), batch.layout["pixels"])
+            expected = theirs(pixel_values=values(IMAGES)).image_embeds
+            assert_close(vectors, torch.nn.functional.normalize(expected))
         with pytest.raises(InputError) as caught:
             save_model(loaded.model, loaded.heads, tmp_path / "out")
         assert str(caught.value) == (

@@ -80,3 +80,14 @@ def test_special_tokens_are_left_out_but_not_those_that_stand_for_spans():
     span, end = (reader.tokenizer.token_to_id(name) for name in ("<extra_id_0>", "</s>"))
     ids = [span, *ids_of(reader, "card"), end]
     assert reader.text(ids).split() == ["<extra_id_0>", "card"]
+
+
+def test_blanks_around_a_bare_text_are_left_out_and_those_within_wait():
+    tokenizer = train_tokenizer(["  a  b "], kind="bytes", style="gpt")
+    ids = tokenizer.encode("  a  b \n", add_special_tokens=False).ids
+    pieces = Pieces(Reader(tokenizer), bare=True)
+    found = [pieces.add(number) for number in ids]
+    assert found == ["", "", "a", "", "", "  b", "", ""]
+    assert pieces.end() == ""
+    plain = Pieces(Reader(tokenizer))
+    assert "".join([*map(plain.add, ids), plain.end()]) == "  a  b \n"

@@ -55,7 +55,7 @@ Family = Annotated[
     str | None,
     typer.Option(
         "--family",
-        help="modern, bert, roberta, gpt, llama, t5, marian, reformer, vit or clip "
+        help="modern, bert, roberta, gpt, llama, t5, marian, reformer, vit, clip or dual "
         "(default: modern)",
     ),
 ]
@@ -64,11 +64,25 @@ Objective = Annotated[
     str | None,
     typer.Option("--objective", help="mlm, mlm+nsp, causal, hybrid, ... (default: auto)"),
 ]
+Then = Annotated[
+    str | None,
+    typer.Option("--then", help="Objective of a second stage, such as spans after mlm."),
+]
 Start = Annotated[
     str | None,
     typer.Option(
         "--from", help="scratch, a run folder, a Hugging Face folder, or hf:ID (default: scratch)"
     ),
+]
+StartText = Annotated[
+    str | None,
+    typer.Option(
+        "--from-text", help="For images with captions: what the tower of texts begins from."
+    ),
+]
+StartImages = Annotated[
+    str | None,
+    typer.Option("--from-images", help="The same for the tower of images, such as a ViT run."),
 ]
 Budget = Annotated[
     str | None,

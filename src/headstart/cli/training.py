@@ -9,7 +9,7 @@ from headstart import recipes
 from headstart.cli import options as o
 from headstart.cli.session import Session, demand
 from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
-from headstart.recipes.given import of_data, of_network, of_run, of_transfer
+from headstart.recipes.given import of_data, of_network, of_run, of_towers, of_transfer
 from headstart.settings_file import make_settings
 
 
@@ -18,7 +18,10 @@ def pretrain(
     family: o.Family = None,
     size: o.Size = None,
     objective: o.Objective = None,
+    then: o.Then = None,
     start: o.Start = None,
+    start_text: o.StartText = None,
+    start_images: o.StartImages = None,
     budget: o.Budget = None,
     probe: o.Probe = None,
     text: o.Text = None,
@@ -42,6 +45,8 @@ def pretrain(
         **of_network(family, size=size, objective=objective),
         **of_run(out, threads=threads, seed=seed),
         "start": start,
+        **of_towers(start_text, images=start_images),
+        "then": then,
         "budget": budget,
         "probe": probe,
     }

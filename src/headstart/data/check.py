@@ -15,7 +15,13 @@ from itertools import chain, islice
 from pathlib import Path
 
 from headstart.data.columns import likely_text, missing_column
-from headstart.data.content import MOST_CLASSES, Content, label_warnings
+from headstart.data.content import (
+    MOST_CLASSES,
+    Content,
+    Lengths,
+    LongTexts,
+    label_warnings,
+)
 from headstart.data.corpus import Corpus
 from headstart.data.dataset import filled, label_by_name, likely_label
 from headstart.data.files import (
@@ -28,12 +34,14 @@ from headstart.data.files import (
     read_rows,
 )
 from headstart.data.image_leaks import ImageLeakReport
+from headstart.data.labels import look_written
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.record import Outcome, Problem, problem, quoted, shown
 
 __all__ = ["CheckReport", "Outcome", "Problem", "check_data"]
 
 SAMPLE_ROWS = 1000
+MOST_WORDS = (128, 64)  # of a text that is read, and of one that is written
 MOST_TEXTS = 1_000_000  # remembered, for finding duplicates
 
 
@@ -43,7 +51,8 @@ class CheckReport:
 
     problems: all of them; warnings change no row. notes: how each file is read.
     classes: how often each label occurs. duplicates: rows whose text stood in an earlier row.
-    leaks: of the test file, where one was given.
+    leaks: of the test file, where one was given. long: texts to be written, and those after which
+    they are, of which a model would see the beginning only.
     """
 
     rows: int
@@ -55,6 +64,7 @@ class CheckReport:
     classes: dict[str, int]
     duplicates: int
     leaks: LeakReport | ImageLeakReport | None = None
+    long: tuple[LongTexts, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -79,6 +89,8 @@ class _Tally:
     notes: list[str] = field(default_factory=list)
     classes: Counter[str] = field(default_factory=Counter)
     labelled: dict[bytes, str] = field(default_factory=dict)
+    room: tuple[int, int] = MOST_WORDS
+    long: list[LongTexts] = field(default_factory=list)
 
     def add(self, found: Problem) -> None:
         self.problems.append(found)
@@ -93,6 +105,7 @@ def check_data(
     label: str | None = None,
     test: str | Path | None = None,
     encoding: str | None = None,
+    room: tuple[int, int] = MOST_WORDS,
     progress: Callable[[int], None] | None = None,
 ) -> CheckReport:
     """Read every record under the paths and report all that is wrong with them.
@@ -100,11 +113,12 @@ def check_data(
     text, label: columns of tables; by default the text is found as in `load_labelled`, the label by
         its name (or by its values in a table without a header).
     test: a test file, to be checked for its classes and for leaks into the data.
+    room: most words of a text that is read, and of one that is written after it.
     progress: called with the number of rows done, every thousand.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     files = list_files(given)
-    tally = _Tally()
+    tally = _Tally(room=room)
     tables: list[Shape] = []
     for path in files:
         shape = look_at(path, encoding=encoding, text=label is None)
@@ -132,6 +146,7 @@ def check_data(
         dict(sorted(tally.classes.items())),
         tally.duplicates,
         leaks,
+        tuple(tally.long),
     )
 
 
@@ -180,7 +195,7 @@ def _check_table(
     if absent:
         tally.problems += absent
     classes: Counter[str] = Counter()
-    content = Content()
+    content, lengths = Content(), _lengths(sample, text_column, label_column, tally.room)
     for row in chain(start, rows):
         if isinstance(row, Problem):
             tally.add(row)
@@ -194,14 +209,30 @@ def _check_table(
         if label_column is not None and len(classes) < MOST_CLASSES:
             classes[value] += 1
         content.look_beside(row, text_column)
+        for each, long in zip((words, value), lengths, strict=False):
+            long.look(each, row.line)
         _accept(tally, words, value, progress, row=row, column=label_column or "")
     tally.problems += content.problems(source)
+    tally.long += [one for each in lengths for one in each.long(source)]
     if label_column is not None and classes:
         tally.problems += label_warnings(classes, source, label_column)
         tally.classes += classes
         tally.notes[-1] += f"; text {shown(text_column)!r}, label {shown(label_column)!r}"
     else:
         tally.notes[-1] += f"; text {shown(text_column)!r}"
+
+
+def _lengths(
+    sample: Sequence[Row], text: str, label: str | None, room: tuple[int, int]
+) -> tuple[Lengths, ...]:
+    """Counts of words, where labels are texts to be written; none otherwise."""
+    if label is None:
+        return ()
+    found = [filled(row, text, label) for row in sample]
+    if not look_written([one[1] for one in found if not isinstance(one, Problem)]):
+        return ()
+    read, written = room
+    return Lengths(text, True, read), Lengths(label, False, written)
 
 
 def _absent(row: Row, shape: Shape, text: str, label: str | None) -> list[Problem]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from headstart.data.labels import class_warnings, kind_of, look_written
 from headstart.data.record import Problem, Row, problem, quoted
+from headstart.data.vocabulary import CJK
 
 MOST_CLASSES = 10_000  # beyond, labels are not looked at as classes
 
@@ -39,6 +40,69 @@ _CONTENT: tuple[tuple[int, re.Pattern[str], str, str], ...] = (
 _YES_NO = frozenset(("true", "false", "yes", "no", "1", "0", "y", "n", "t", "f"))
 _DATE_LIKE = re.compile(r"\d{1,2}-(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)")
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?E\+\d+")
+
+
+_WORD = re.compile(f"[{CJK}]|[^\\s{CJK}]+")
+
+
+def count_words(text: str) -> int:
+    """Words between blanks; a CJK character is one of its own."""
+    return len(_WORD.findall(text))
+
+
+@dataclass(frozen=True)
+class LongTexts:
+    """Texts of one column with more than `most` words: how many of how many, and the longest.
+
+    read: whether they are read, rather than written after others.
+    """
+
+    source: str
+    column: str
+    read: bool
+    count: int
+    rows: int
+    most: int
+    longest: int
+    line: int
+
+
+@dataclass
+class Lengths:
+    """Words of the texts of one column, gathered row by row."""
+
+    column: str
+    read: bool
+    most: int
+    count: int = 0
+    rows: int = 0
+    longest: int = 0
+    line: int = 0
+
+    def look(self, text: str, line: int) -> None:
+        """Count one text."""
+        words = count_words(text)
+        self.rows += 1
+        self.count += words > self.most
+        if words > self.longest:
+            self.longest, self.line = words, line
+
+    def long(self, source: str) -> list[LongTexts]:
+        """What is too long, if anything is."""
+        if not self.count:
+            return []
+        return [
+            LongTexts(
+                source,
+                self.column,
+                self.read,
+                self.count,
+                self.rows,
+                self.most,
+                self.longest,
+                self.line,
+            )
+        ]
 
 
 @dataclass

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from headstart.batch import Sequences
+from headstart.data.content import count_words
 from headstart.data.inside import demand_inside
 from headstart.data.vocabulary import CJK, STYLES, Kind, Style, train_tokenizer
 from headstart.errors import CheckpointError, InputError
@@ -48,7 +49,6 @@ __all__ = [
 TEXTS_AT_ONCE = 1000
 TOKENIZER_BYTES = 64 * 2**20
 CHARACTERS_AT_ONCE = 4_000_000
-_WORD = re.compile(f"[{CJK}]|[^\\s{CJK}]+")
 _CJK_START = re.compile(f"[{CJK}]")
 
 
@@ -277,7 +277,7 @@ def tokenizer_fit(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int
     """
     sequences = encode(tokenizer, texts)
     room = max_length - tokenizer.num_special_tokens_to_add(False)
-    words = sum(len(_WORD.findall(text)) for text in texts)
+    words = sum(map(count_words, texts))
     tokens = len(sequences.tokens)
     unknown = special_ids(tokenizer).unk
     missing = int((sequences.tokens == unknown).sum()) if unknown is not None else 0

@@ -23,8 +23,8 @@ from headstart.batch import Batch, Layout, Sequences
 from headstart.data.image_batches import PIXELS
 from headstart.errors import CheckpointError
 from headstart.families.blocks import shallower
-from headstart.families.heads import Pooler, pool
 from headstart.families.model import Model
+from headstart.families.pooler import Pooler, pool
 from headstart.nn.packed import can_pack, pack
 from headstart.tasks import Classify, Examples, Frame, average, mean_style
 from headstart.tasks.examples import MAX_WINDOWS

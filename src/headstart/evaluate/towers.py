@@ -21,7 +21,7 @@ from headstart.data.patches import PixelFrame, PixelScale, cut, lay_out_patches
 from headstart.data.text import demand_ids, encode, load_tokenizer
 from headstart.errors import HeadstartError, InputError
 from headstart.evaluate.features import demand_finite, find_device
-from headstart.families import load_model, pool, resolve
+from headstart.families import load_model, resolve
 from headstart.families.catalog import find_model_type
 from headstart.families.fields import read_fields
 from headstart.families.model import Model
@@ -81,9 +81,8 @@ class Towers:
                 tokens.take(chosen), prefix=words.cls, suffix=words.sep, pad=words.pad
             )
             batch = Batch({"tokens": stream}, {"tokens": layout}, {}).to(self._device)
-            layout = batch.layout["tokens"]
-            states = pool(self.model.encode(batch), layout, self.model.style.pooling)
-            found.append(self.head.of_texts(states).cpu().numpy())
+            vectors = self.head.of_texts(self.model.encode(batch), batch.layout["tokens"])
+            found.append(vectors.cpu().numpy())
             progress(int(chosen[-1]) + 1, len(texts))
         return demand_finite(np.concatenate(found))
 
@@ -100,8 +99,8 @@ class Towers:
             values = self.frame.scale.apply(np.asarray(pixels[chosen]))
             stream, layout = lay_out_patches(cut(values, self.frame.patch_size))
             batch = Batch({PIXELS: stream}, {PIXELS: layout}, {}).to(self._device)
-            states = pool(self.model.encode_images(batch), batch.layout[PIXELS], "first")
-            found.append(self.head.of_images(states).cpu().numpy())
+            vectors = self.head.of_images(self.model.encode_images(batch), batch.layout[PIXELS])
+            found.append(vectors.cpu().numpy())
             progress(int(chosen[-1]) + 1, len(pixels))
         return demand_finite(np.concatenate(found))
 

@@ -45,7 +45,7 @@ from headstart.families.written import Habits, WritingForm, load_writing, save_w
 from headstart.generate import Decoding, Writer, generate
 from headstart.generate.continuation import PACKED_FORMATS
 from headstart.objectives import Vocabulary
-from headstart.tasks import TextPairs, Write, stock_vocabulary, stratified
+from headstart.tasks import Room, TextPairs, Write, stock_vocabulary, stratified
 from headstart.train import Learner, Probe, Trainer
 
 TOKENS_PER_BATCH = 8192
@@ -76,6 +76,13 @@ class Writing:
         """The task, for laying out pairs."""
         return Write.of(self.model, self.frame)
 
+    @property
+    def room(self) -> Room:
+        """Most tokens of a source and of a target, without special ones."""
+        return self.task.room(
+            self.model, max_length=self.max_length, target_length=self.target_length
+        )
+
     @cached_property
     def _ready(self) -> tuple[Model, nn.Module]:
         """Body and head for answering, in one format."""
@@ -86,10 +93,7 @@ class Writing:
         self, pairs: TextPairs, *, poll: Callable[[], None] = lambda: None
     ) -> tuple[np.ndarray, np.ndarray]:
         """(N,) summed cross-entropy of each target (nats), and (N,) how many tokens it has."""
-        room = self.task.room(
-            self.model, max_length=self.max_length, target_length=self.target_length
-        )
-        return text_losses(*self._ready, self.task, pairs.fitted(room), poll=poll)
+        return text_losses(*self._ready, self.task, pairs.fitted(self.room), poll=poll)
 
     def write(
         self,

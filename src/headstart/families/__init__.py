@@ -1,6 +1,18 @@
 """Families: Hugging Face's world and ours. One data sheet a family; loading, saving, heads."""
 
-from headstart.families import bert, clip, gpt, llama, marian, modern, reformer, roberta, t5, vit
+from headstart.families import (
+    bert,
+    clip,
+    dual,
+    gpt,
+    llama,
+    marian,
+    modern,
+    reformer,
+    roberta,
+    t5,
+    vit,
+)
 from headstart.families.adapters import load_adapter, save_adapter
 from headstart.families.catalog import FAMILIES, find
 from headstart.families.family import Family
@@ -8,13 +20,12 @@ from headstart.families.heads import (
     CausalLanguageHead,
     HeadKind,
     MaskedLanguageHead,
-    Pooler,
     SequenceHead,
     make_head,
-    pool,
 )
 from headstart.families.load import Loaded, load_model, resolve
 from headstart.families.model import Model, build_model
+from headstart.families.pooler import Pooler, pool
 from headstart.families.save import save_model
 from headstart.families.style import HeadStyle
 
@@ -32,6 +43,7 @@ __all__ = [
     "bert",
     "build_model",
     "clip",
+    "dual",
     "find",
     "gpt",
     "llama",

@@ -7,6 +7,7 @@ import difflib
 from headstart.errors import CheckpointError, InputError
 from headstart.families.bert import BERT
 from headstart.families.clip import CLIP
+from headstart.families.dual import DUAL
 from headstart.families.family import Family
 from headstart.families.gpt import GPT
 from headstart.families.llama import LLAMA
@@ -17,7 +18,19 @@ from headstart.families.roberta import ROBERTA
 from headstart.families.t5 import T5
 from headstart.families.vit import VIT
 
-FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, GPT, MODERN, REFORMER, LLAMA, T5, MARIAN, VIT, CLIP)
+FAMILIES: tuple[Family, ...] = (
+    BERT,
+    ROBERTA,
+    GPT,
+    MODERN,
+    REFORMER,
+    LLAMA,
+    T5,
+    MARIAN,
+    VIT,
+    CLIP,
+    DUAL,
+)
 
 
 def find(name: str) -> Family:

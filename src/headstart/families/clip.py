@@ -19,7 +19,11 @@ from headstart.families.vit import side_of
 from headstart.nn import Patches, TransformerConfig
 from headstart.nn.config import Activation
 
-STYLE = HeadStyle(pooling="last", pool_activation=None)
+STYLE = HeadStyle(
+    pooling="last",
+    pool_activation=None,
+    images=HeadStyle(pooling="first", pool_activation=None),
+)
 TEXT_TYPE, IMAGE_TYPE = "clip_text_model", "clip_vision_model"
 
 
@@ -71,21 +75,22 @@ def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from CLIP's, or from that of one of its towers."""
     kind = hf.word("model_type", "clip", ("clip", TEXT_TYPE, IMAGE_TYPE))
     if kind == TEXT_TYPE:
-        return _text_config(hf, hf.whole("projection_dim", 512))
+        return text_config(hf, hf.whole("projection_dim", 512))
     if kind == IMAGE_TYPE:
-        return _image_config(hf, hf.whole("projection_dim", 512))
+        return image_config(hf, hf.whole("projection_dim", 512))
     shared = hf.whole("projection_dim", 512)
-    text, image = _inner(hf, "text_config"), _inner(hf, "vision_config")
-    return replace(_text_config(text, shared), images=_image_config(image, shared))
+    text, image = inner_of(hf, "text_config"), inner_of(hf, "vision_config")
+    return replace(text_config(text, shared), images=image_config(image, shared))
 
 
-def _inner(hf: Fields, key: str) -> Fields:
+def inner_of(hf: Fields, key: str) -> Fields:
     """A tower's values. Old files have some of them under a second key, which counts more."""
     parts = [found.values for k in (key, f"{key}_dict") if (found := hf.inner(k)) is not None]
     return Fields({k: v for values in parts for k, v in values.items()}, f"{hf.source}, {key}")
 
 
-def _text_config(hf: Fields, shared: int) -> TransformerConfig:
+def text_config(hf: Fields, shared: int) -> TransformerConfig:
+    """Of the tower of texts."""
     return TransformerConfig(
         vocab_size=hf.whole("vocab_size", 49408),
         hidden_size=hf.whole("hidden_size", 512),
@@ -103,7 +108,8 @@ def _text_config(hf: Fields, shared: int) -> TransformerConfig:
     )
 
 
-def _image_config(hf: Fields, shared: int) -> TransformerConfig:
+def image_config(hf: Fields, shared: int) -> TransformerConfig:
+    """Of the tower of images."""
     patches = Patches(
         image_size=side_of(hf, "image_size", 224),
         patch_size=side_of(hf, "patch_size", 32),
@@ -134,7 +140,7 @@ def _activation(hf: Fields) -> Activation:
 
 def style_from_hf(hf: Fields) -> HeadStyle:
     """Texts are read at their end token; `logit_bias` is ours, stock libraries leave it aside."""
-    text = hf if hf.values.get("model_type") == TEXT_TYPE else _inner(hf, "text_config")
+    text = hf if hf.values.get("model_type") == TEXT_TYPE else inner_of(hf, "text_config")
     bias = None
     if hf.values.get("logit_bias") is not None:
         bias = hf.number("logit_bias", low=-1e4, high=1e4)
@@ -145,27 +151,38 @@ def style_from_hf(hf: Fields) -> HeadStyle:
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     """CLIP's config from ours. Raises InputError for one tower alone."""
     images = config.images
-    if images is None or images.patches is None:
+    if images is None:
         raise InputError("one tower of a CLIP is read, but not written: save the whole model")
     values: HFConfig = {
         "projection_dim": config.shared_size,
         "tie_word_embeddings": False,
-        "text_config": {
-            "model_type": TEXT_TYPE,
-            "vocab_size": config.vocab_size,
-            "max_position_embeddings": config.max_positions,
-            "eos_token_id": style.end,
-            **_sizes(config),
-        },
-        "vision_config": {
-            "model_type": IMAGE_TYPE,
-            "image_size": images.patches.image_size,
-            "patch_size": images.patches.patch_size,
-            "num_channels": images.patches.channels,
-            **_sizes(images),
-        },
+        "text_config": text_to_hf(config, style),
+        "vision_config": image_to_hf(images),
     }
     return values if style.pair_bias is None else {**values, "logit_bias": style.pair_bias}
+
+
+def text_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
+    """What a folder says of the tower of texts."""
+    return {
+        "model_type": TEXT_TYPE,
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.max_positions,
+        "eos_token_id": style.end,
+        **_sizes(config),
+    }
+
+
+def image_to_hf(config: TransformerConfig) -> HFConfig:
+    """What a folder says of the tower of images."""
+    assert config.patches is not None, "a tower of images"
+    return {
+        "model_type": IMAGE_TYPE,
+        "image_size": config.patches.image_size,
+        "patch_size": config.patches.patch_size,
+        "num_channels": config.patches.channels,
+        **_sizes(config),
+    }
 
 
 def _sizes(config: TransformerConfig) -> dict[str, Json]:
@@ -185,8 +202,9 @@ def _sizes(config: TransformerConfig) -> dict[str, Json]:
 
 def fit(config: TransformerConfig) -> TransformerConfig:
     """A fresh model's vision tower has the sizes of its text tower, and so has the shared space."""
-    assert config.images is not None, "CLIP's template has two towers"
-    patches = replace(config.patches or Patches(), bias=False)
+    assert config.images is not None, "a template of two towers"
+    bias = config.images.patches is not None and config.images.patches.bias
+    patches = replace(config.patches or Patches(), bias=bias)
     images = replace(
         config.images,
         hidden_size=config.hidden_size,

@@ -18,7 +18,8 @@ from headstart.batch import Batch, Layout
 from headstart.families.image_heads import MaskedPatchHead, PixelHead
 from headstart.families.model import Model
 from headstart.families.pair_head import PairHead
-from headstart.families.style import HeadStyle, Pooling
+from headstart.families.pooler import Pooler
+from headstart.families.style import HeadStyle
 from headstart.nn import Norm, TransformerConfig, initialise
 from headstart.nn.mlp import ACTIVATIONS
 
@@ -94,28 +95,6 @@ class CausalLanguageHead(LanguageHead):
         return hidden if self.factor is None else hidden * self.factor
 
 
-class Pooler(nn.Module):
-    """One vector a sequence: first token, last token or mean, then perhaps a dense layer."""
-
-    def __init__(self, config: TransformerConfig, style: HeadStyle):
-        super().__init__()
-        self.pooling = style.pooling
-        kind = style.pool_activation
-        self.activation = torch.tanh if kind is None or kind == "tanh" else ACTIVATIONS[kind]
-        dense = kind is not None
-        self.width = config.hidden_size if dense else config.output_size
-        bias = style.pool_bias
-        self.dense = nn.Linear(config.output_size, self.width, bias=bias) if dense else None
-        self.norm = Norm(config, width=self.width) if style.pool_norm else None
-
-    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """hidden: (T, hidden). Returns (S, width)."""
-        x = pool(hidden, layout, self.pooling)
-        if self.dense is not None:
-            x = self.activation(self.dense(x))
-        return x if self.norm is None else self.norm(x)
-
-
 class SequenceHead(nn.Module):
     """Pooler, dropout and a linear classifier: (S, outputs) scores."""
 
@@ -178,16 +157,23 @@ def make_head(
         and "simmim" (pixels of hidden patches), "pair" (vectors of texts and images).
     outputs: scores of a "sequence" head; "next_sentence" always has 2.
     start: heads of the checkpoint the model came from; a pooler among them, which learned in
-        pretraining, is copied into the new head.
+        pretraining, is copied into the new head. A pair head takes one for each tower.
     """
     head = plain_head(model.config, model.style, kind, outputs=outputs)
     initialise(head, generator=torch.Generator().manual_seed(seed))
     learned = find_pooler(start or {})
     if isinstance(head, SequenceHead | Pooler) and learned is not None:
-        mine = head.pooler if isinstance(head, SequenceHead) else head
-        if mine.state_dict().keys() == learned.state_dict().keys():
-            mine.load_state_dict(learned.state_dict())
+        _learn(head.pooler if isinstance(head, SequenceHead) else head, learned)
+    if isinstance(head, PairHead):
+        for name, mine in head.poolers():
+            _learn(mine, (start or {}).get(name))
     return head.to(model.embed.tokens.weight.dtype)
+
+
+def _learn(pooler: Pooler, learned: nn.Module | None) -> None:
+    """Take over what another pooler has learnt, if it is built alike."""
+    if learned is not None and pooler.state_dict().keys() == learned.state_dict().keys():
+        pooler.load_state_dict(learned.state_dict())
 
 
 def plain_head(
@@ -200,7 +186,7 @@ def plain_head(
         "pooler": lambda: Pooler(config, style),
         "mae": lambda: MaskedPatchHead(config, style.patch_decoder),
         "simmim": lambda: PixelHead(config),
-        "pair": lambda: PairHead(config),
+        "pair": lambda: PairHead(config, style),
         "next_sentence": lambda: SequenceHead(config, style, outputs=2),
         "sequence": lambda: SequenceHead(config, style, outputs=outputs),
     }
@@ -234,18 +220,3 @@ def states_for(head: nn.Module, model: Model, batch: Batch) -> Tensor:
     """
     own = isinstance(head, SequenceHead) and is_own(head, model.style)
     return model.read(batch) if own else model.encode(batch)
-
-
-def pool(hidden: Tensor, layout: Layout, pooling: Pooling) -> Tensor:
-    """One vector a sequence, (S, hidden), from a stream (T, hidden); padding never counts."""
-    if pooling == "first":
-        return hidden.index_select(0, layout.first)
-    if pooling == "last":
-        return hidden.index_select(0, layout.first + layout.lengths - 1)
-    count = len(layout.lengths)
-    # padding goes to one extra row, which is cut off
-    owner = torch.where(layout.sequence < 0, count, layout.sequence)
-    wide = torch.promote_types(hidden.dtype, torch.float32)
-    total = hidden.new_zeros(count + 1, hidden.shape[1], dtype=wide)
-    total = total.index_add(0, owner, hidden.to(wide))[:count]
-    return (total / layout.lengths[:, None]).to(hidden.dtype)

@@ -6,6 +6,7 @@ from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf,
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
 from headstart.families.names import Rule, Spelling, linear, stacked
+from headstart.families.rope import read_rope, rope_to_hf
 from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
 
@@ -31,12 +32,13 @@ def variants(config: TransformerConfig) -> tuple[Rule, ...]:
 
 
 def config_from_hf(hf: Fields) -> TransformerConfig:
-    """Our config from Llama's; scaled rotary positions are refused."""
+    """Our config from Llama's."""
     bias = hf.flag("attention_bias", False)
     if hf.flag("mlp_bias", False) != bias:
         raise hf.refused("mlp_bias", not bias, "the same as attention_bias")
     hf.must_be("pretraining_tp", 1, None)
     hidden, heads = hf.whole("hidden_size", 4096), hf.whole("num_attention_heads", 32)
+    theta, scaling = read_rope(hf)
     width, shared = hf.whole("head_dim", hidden // heads), hf.whole("num_key_value_heads", heads)
     return TransformerConfig(
         vocab_size=hf.whole("vocab_size", 32000),
@@ -49,7 +51,8 @@ def config_from_hf(hf: Fields) -> TransformerConfig:
         max_positions=hf.whole("max_position_embeddings", 2048),
         norm="rms",
         norm_eps=hf.number("rms_norm_eps", 1e-6, low=0, high=1),
-        rope_theta=_theta(hf),
+        rope_theta=theta,
+        rope_scaling=scaling,
         activation=activation_from_hf(hf.word("hidden_act", "silu", ACTIVATION_WORDS)),
         gated=True,
         bias=bias,
@@ -57,20 +60,6 @@ def config_from_hf(hf: Fields) -> TransformerConfig:
         dropout=hf.number("hidden_dropout", 0.0, low=0, high=1),  # stock models have none
         attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
     )
-
-
-def _theta(hf: Fields) -> float:
-    """The rotary base, in the old spelling of its keys or the new one."""
-    given = hf.number("rope_theta", 10_000.0, low=1, high=1e12)
-    for key in ("rope_scaling", "rope_parameters"):
-        rope = hf.inner(key)
-        if rope is None:
-            continue
-        for word in ("rope_type", "type"):
-            rope.must_be(word, "default")
-        rope.must_be("partial_rotary_factor", 1.0, None)
-        given = rope.number("rope_theta", given, low=1, high=1e12)
-    return given
 
 
 def style_from_hf(hf: Fields) -> HeadStyle:
@@ -91,7 +80,7 @@ def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
         "intermediate_size": config.intermediate_size,
         "max_position_embeddings": config.max_positions,
         "rms_norm_eps": config.norm_eps,
-        "rope_theta": config.rope_theta,
+        **rope_to_hf(config),
         "hidden_act": activation_to_hf(config.activation),
         "attention_bias": config.bias,
         "mlp_bias": config.bias,

@@ -43,7 +43,7 @@ class Model(nn.Module):
         self.decoder = Transformer(config.decoder) if config.decoder_layers else None
         self.images = None
         if config.images is not None:
-            self.images = Model(config.images, family=family, style=style)
+            self.images = Model(config.images, family=family, style=style.images or style)
 
     @property
     def arrangement(self) -> str:

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headstart.batch import Layout
+from headstart.families.pooler import Pooler
+from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
 
 SCALE = math.log(1 / 0.07)  # of cosines at the start, as a logarithm (Radford et al. 2021, 2.5)
@@ -18,29 +21,38 @@ MOST_SCALE = math.log(100.0)
 
 
 class PairHead(nn.Module):
-    """Projections of a text's and of an image's state to one space, and the scale of cosines.
+    """Where texts and images are read, their projections to one space, and the scale of cosines.
 
-    A model of one tower has its projection alone. Source: Radford et al. 2021, figure 3.
+    A model of one tower has its part alone. Source: Radford et al. 2021, figure 3.
     """
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: TransformerConfig, style: HeadStyle):
         super().__init__()
         images = config if config.patches is not None else config.images
         texts = None if config.patches is not None else config
+        self.text_pooler = None if texts is None else Pooler(texts, style)
+        self.image_pooler = None if images is None else Pooler(images, style.images or style)
         self.texts = None if texts is None else _projection(texts)
         self.images = None if images is None else _projection(images)
         both = texts is not None and images is not None
         self.scale = nn.Parameter(torch.tensor([SCALE])) if both else None
 
-    def of_texts(self, states: Tensor) -> Tensor:
-        """(S, hidden) states at which texts are read, to (S, C) vectors of length 1, fp32."""
+    def of_texts(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """(T, hidden) last states of texts to (S, C) vectors of length 1, fp32."""
         assert self.texts is not None, "a model that reads texts"
-        return _unit(self.texts(states))
+        assert self.text_pooler is not None, "a model that reads texts"
+        return _unit(self.texts(self.text_pooler(hidden, layout)))
 
-    def of_images(self, states: Tensor) -> Tensor:
-        """(S, hidden) states at which images are read, to (S, C) vectors of length 1, fp32."""
+    def of_images(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """(T, hidden) last states of images to (S, C) vectors of length 1, fp32."""
         assert self.images is not None, "a model that reads images"
-        return _unit(self.images(states))
+        assert self.image_pooler is not None, "a model that reads images"
+        return _unit(self.images(self.image_pooler(hidden, layout)))
+
+    def poolers(self) -> list[tuple[str, Pooler]]:
+        """Those that there are, by name."""
+        both = (("text_pooler", self.text_pooler), ("image_pooler", self.image_pooler))
+        return [(name, pooler) for name, pooler in both if pooler is not None]
 
     def factor(self) -> Tensor:
         """(1,) what cosines are multiplied by: at most 100 (Radford et al. 2021, 2.5)."""

@@ -14,6 +14,7 @@ from headstart.families.model import Model
 
 FILE = "preprocessor_config.json"
 BILINEAR = 2  # Pillow's number
+STOCK = {"clip": "CLIPProcessor", "dual": "VisionTextDualEncoderProcessor"}
 
 
 def write_processor(folder: Path, model: Model, scale: PixelScale) -> None:
@@ -26,7 +27,7 @@ def write_processor(folder: Path, model: Model, scale: PixelScale) -> None:
     if towers:  # its stock processor crops unless told otherwise
         own = {
             "image_processor_type": "CLIPImageProcessor",
-            "processor_class": "CLIPProcessor",
+            "processor_class": STOCK[model.family],
             "do_center_crop": False,
             "do_convert_rgb": True,
         }

@@ -139,7 +139,8 @@ def hf_config(
     if tokenizer is not None:
         ids, text = _token_ids(family, model, tokenizer), values.get("text_config")
         values |= {"text_config": text | ids} if isinstance(text, dict) else ids
-    pad_id = values.get("pad_token_id")
+    inner = values.get("text_config")
+    pad_id = (inner if isinstance(inner, dict) else values).get("pad_token_id")
     _check_pad(family, model, pad_id if isinstance(pad_id, int) else None)
     head = heads.get("sequence")
     if isinstance(head, SequenceHead):

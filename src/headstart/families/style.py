@@ -43,6 +43,7 @@ class HeadStyle:
     classifier_bias: of the last linear of a sequence head.
     classifier_pools: whether a sequence head has the pooler's dense layer too.
     patch_decoder: of a model that reads images.
+    images: of the second of two towers; None: as the first.
     """
 
     activation: Activation = "gelu"
@@ -62,6 +63,7 @@ class HeadStyle:
     classifier_bias: bool = True
     classifier_pools: bool = True
     patch_decoder: PatchDecoder = PatchDecoder()
+    images: HeadStyle | None = None
 
     @property
     def in_classifier(self) -> HeadStyle:

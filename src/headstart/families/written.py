@@ -16,7 +16,7 @@ from torch import nn
 
 from headstart.data.text import special_ids
 from headstart.errors import CheckpointError
-from headstart.families.fields import read_fields, write_json
+from headstart.families.fields import Fields, read_fields, write_json
 from headstart.families.heads import CausalLanguageHead
 from headstart.families.load import load_model
 from headstart.families.model import Model
@@ -88,6 +88,17 @@ def has_learnt_to_write(folder: str | Path) -> bool:
     return place.exists() and read_fields(place).values.get("kind") == "text"
 
 
+def length_learnt(folder: str | Path) -> int | None:
+    """Most tokens of a source that the model of such a folder met; None for any other folder."""
+    if not has_learnt_to_write(folder):
+        return None
+    return _max_length(read_fields(Path(folder) / HEAD))
+
+
+def _max_length(ours: Fields) -> int:
+    return ours.whole("max_length", 128, high=1_000_000)
+
+
 def load_writing(folder: str | Path) -> WritingForm:
     """What such a folder holds. Raises CheckpointError if it is damaged."""
     folder = Path(folder)
@@ -104,7 +115,7 @@ def load_writing(folder: str | Path) -> WritingForm:
     return WritingForm(
         loaded.model,
         head,
-        ours.whole("max_length", 128, high=1_000_000),
+        _max_length(ours),
         ours.whole("target_length", 64, high=1_000_000),
         Habits(ours.whole("words", 1, high=1_000_000), frequent),
     )

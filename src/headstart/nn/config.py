@@ -8,6 +8,7 @@ from typing import Literal
 from headstart.errors import InputError
 from headstart.nn.long_range import LongRange
 from headstart.nn.patches import Patches
+from headstart.nn.rotary_scaling import RotaryScaling
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu"]
 
@@ -27,6 +28,7 @@ class TransformerConfig:
     position: learned table, fixed sinusoids (Vaswani et al. 2017, 3.5), rotary (Su et al. 2021), or
         relative: a learned bias of each head for distances (Raffel et al. 2020, 2.1), in
         `relative_buckets` kinds, of which the last is for all from `relative_distance` on.
+    rope_scaling: of rotary positions, but not in local attention; None: as they are.
     position_offset: rows of the learned table that come before position 0 (RoBERTa: 2).
     segments: number of segment (token type) embeddings; 0 for none.
     scaled_embedding: whether token vectors are multiplied by the root of hidden_size (Vaswani et
@@ -67,6 +69,7 @@ class TransformerConfig:
     relative_buckets: int = 32
     relative_distance: int = 128
     rope_theta: float = 10_000.0
+    rope_scaling: RotaryScaling | None = None
     local_rope_theta: float = 10_000.0
     segments: int = 0
     scaled_embedding: bool = False

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.nn.long_range import Axial
+from headstart.nn.rotary_scaling import RotaryScaling
 
 
 def sinusoids(max_positions: int, hidden_size: int) -> Tensor:
@@ -40,7 +41,14 @@ class Rotation:
     sin: Tensor
 
 
-def rotation(positions: Tensor, head_dim: int, *, theta: float, dtype: torch.dtype) -> Rotation:
+def rotation(
+    positions: Tensor,
+    head_dim: int,
+    *,
+    theta: float,
+    dtype: torch.dtype,
+    scaling: RotaryScaling | None = None,
+) -> Rotation:
     """Angles for each token of the stream.
 
     positions: (T,). Source: Su et al. 2021, section 3.2.2; halves rotate together as in GPT-NeoX.
@@ -48,8 +56,12 @@ def rotation(positions: Tensor, head_dim: int, *, theta: float, dtype: torch.dty
     exponents = (
         torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
     )
-    angle = positions[:, None].float() / theta**exponents  # T D/2
-    cos, sin = angle.cos(), angle.sin()
+    if scaling is None:
+        angle = positions[:, None].float() / theta**exponents  # T D/2
+        cos, sin = angle.cos(), angle.sin()
+    else:
+        angle = positions[:, None].float() * scaling.slowed(1 / theta**exponents, theta=theta)
+        cos, sin = angle.cos() * scaling.attention, angle.sin() * scaling.attention
     return Rotation(
         torch.cat([cos, cos], -1).to(dtype)[:, None], torch.cat([-sin, sin], -1).to(dtype)[:, None]
     )

@@ -106,7 +106,13 @@ class Transformer(nn.Module):
         turn = near = None
         if config.position == "rotary":
             position, width = layout.positions, config.head_dim
-            turn = near = rotation(position, width, theta=config.rope_theta, dtype=x.dtype)
+            turn = near = rotation(
+                position,
+                width,
+                theta=config.rope_theta,
+                dtype=x.dtype,
+                scaling=config.rope_scaling,
+            )
             if config.window is not None and config.local_rope_theta != config.rope_theta:
                 near = rotation(position, width, theta=config.local_rope_theta, dtype=x.dtype)
         last = len(self.blocks) - 1

@@ -18,8 +18,8 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
-from headstart.families.heads import pool
 from headstart.families.model import Model
+from headstart.families.pooler import pool
 from headstart.objectives.objective import Loss
 from headstart.objectives.table_loss import filled, table_loss
 

@@ -19,8 +19,9 @@ from headstart.batch import Batch, Sequences
 from headstart.data.image_batches import VIEWS
 from headstart.data.patches import PixelFrame, lay_out_patches
 from headstart.errors import InputError
-from headstart.families.heads import ProjectionHead, pool
+from headstart.families.heads import ProjectionHead
 from headstart.families.model import Model
+from headstart.families.pooler import pool
 from headstart.nn import initialise
 from headstart.objectives.image_objective import Shown
 from headstart.objectives.objective import Loss

@@ -28,9 +28,10 @@ from headstart.data.caption_batches import TEXT
 from headstart.data.image_batches import PIXELS
 from headstart.data.pack import lay_out
 from headstart.data.patches import PixelFrame, lay_out_patches
-from headstart.families.heads import make_head, pool
+from headstart.families.heads import make_head
 from headstart.families.model import Model
 from headstart.families.pair_head import PairBias, PairHead
+from headstart.families.pooler import pool
 from headstart.objectives.objective import Loss, Vocabulary, refuse_arrangement
 
 SIGMOID_SCALE, SIGMOID_BIAS = math.log(10.0), -10.0  # at the start (Zhai et al. 2023, 3.2)
@@ -60,10 +61,15 @@ class ImageText:
     def heads(
         self, model: Model, *, seed: int = 0, start: Mapping[str, nn.Module] | None = None
     ) -> nn.ModuleDict:
-        """Fresh projections, or those of the checkpoint; for sigmoid a bias besides."""
+        """Fresh projections, or those of the checkpoint; for sigmoid a bias besides.
+
+        start: a head "pair" of two towers, or poolers of towers of their own (`make_head`).
+        """
         self.refuse(model)
         known = (start or {}).get("pair")
-        head = known if isinstance(known, PairHead) else make_head(model, "pair", seed=seed)
+        head = known
+        if not isinstance(head, PairHead):
+            head = make_head(model, "pair", seed=seed, start=start)
         assert isinstance(head, PairHead), "a pair head"
         heads = nn.ModuleDict({self.name: head})
         if self.kind == "sigmoid":
@@ -110,7 +116,7 @@ class ImageText:
 
     def vectors(self, model: Model, head: PairHead, batch: Batch) -> tuple[Tensor, Tensor]:
         """Unit vectors of texts and of images, (S, C) each."""
-        number = sum(name.startswith(PIXELS) for name in batch.inputs)
+        number = _chunks(batch)
         again = number > 1 and torch.is_grad_enabled()
         found = []
         for one in range(number):
@@ -123,12 +129,27 @@ class ImageText:
         texts, images = zip(*found, strict=True)
         return torch.cat(texts), torch.cat(images)
 
+    def states(self, model: Model, head: PairHead, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What texts and images are read from, (S, hidden) each, before any dense layer."""
+        (_, of_texts), (_, of_images) = head.poolers()
+        found = []
+        for one in range(_chunks(batch)):
+            part = _chunk(batch, one)
+            texts = pool(model.encode(part), part.layout["tokens"], of_texts.pooling)
+            images = pool(model.encode_images(part), part.layout[PIXELS], of_images.pooling)
+            found.append((texts, images))
+        texts_, images_ = zip(*found, strict=True)
+        return torch.cat(texts_), torch.cat(images_)
+
 
 def pair_vectors(model: Model, head: PairHead, batch: Batch) -> tuple[Tensor, Tensor]:
     """Unit vectors of the batch's "tokens" and "pixels", (S, C) each."""
-    texts = pool(model.encode(batch), batch.layout["tokens"], model.style.pooling)
-    images = pool(model.encode_images(batch), batch.layout[PIXELS], "first")
-    return head.of_texts(texts), head.of_images(images)
+    texts = head.of_texts(model.encode(batch), batch.layout["tokens"])
+    return texts, head.of_images(model.encode_images(batch), batch.layout[PIXELS])
+
+
+def _chunks(batch: Batch) -> int:
+    return sum(name.startswith(PIXELS) for name in batch.inputs)
 
 
 def _chunk(batch: Batch, number: int) -> Batch:

@@ -19,7 +19,7 @@ from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
 from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.recipes.demonstration import demo
-from headstart.recipes.given import of_data, of_network, of_run, of_transfer
+from headstart.recipes.given import of_data, of_network, of_run, of_towers, of_transfer
 from headstart.recipes.machine import doctor
 from headstart.recipes.results import (
     Comparison,
@@ -72,7 +72,10 @@ def pretrain(
     family: str | None = None,
     size: str | None = None,
     objective: str | None = None,
+    then: str | None = None,
     start: Start | None = None,
+    start_text: Start | None = None,
+    start_images: Start | None = None,
     budget: str | None = None,
     probe: PathLike | None = None,
     text: str | None = None,
@@ -87,14 +90,17 @@ def pretrain(
 ) -> PretrainResult:
     """Pretrain a transformer on unlabelled text or images; writes a run folder.
 
-    data: files and folders. start: what to go on from, nothing if not given.
-    budget: "30m", "2000 steps", ...
+    data: files and folders. then: objective of a second stage. start: what to go on from, nothing
+    if not given. start_text, start_images: for images with captions, what each of the two towers
+    begins from. budget: "30m", "2000 steps", ...
     """
     given = {
         **of_data(_names(data), text=text, vocab_size=vocab_size, max_length=max_length),
         **of_network(family, size=size, objective=objective),
         **of_run(_name(out), threads=threads, seed=seed),
         "start": _start(start),
+        **of_towers(_start(start_text), images=_start(start_images)),
+        "then": then,
         "budget": budget,
         "probe": _name(probe),
         **(settings or {}),

@@ -99,6 +99,15 @@ def refuse_objective(settings: PretrainSettings, model: Model) -> None:
             )
 
 
+def refuse_length(settings: PretrainSettings, start: str, model: Model) -> None:
+    """Raise InputError if texts may be longer than the model that a run starts from can take."""
+    if settings.data.max_length > model.config.max_positions:
+        raise InputError(
+            f"data.max_length is {settings.data.max_length}, but {start} has "
+            f"{model.config.max_positions} positions: lower data.max_length to that"
+        )
+
+
 def make_objective(
     settings: PretrainSettings,
     vocabulary: Vocabulary,

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart.config import LabelSettings
 from headstart.data.check import CheckReport, check_data
+from headstart.data.content import LongTexts
 from headstart.data.image_check import check_images
 from headstart.data.image_kind import holds_images
 from headstart.events import Events, Silent
 from headstart.recipes.image_building import refuse_text
 from headstart.recipes.results import Fact, Json, to_json
-from headstart.words import say
+from headstart.words import Phrase, say
 
 SHOWN, SHOWN_FILES = 20, 5
 
@@ -40,7 +42,8 @@ class CheckResult:
             rejected=found.rejected,
         )
         problems = [str(problem) for problem in found.problems]
-        lines = [*_first(found.notes, SHOWN_FILES), counts, *_first(problems, SHOWN)]
+        long = [_long(one) for one in found.long]
+        lines = [*_first(found.notes, SHOWN_FILES), counts, *long, *_first(problems, SHOWN)]
         return [("", line) for line in lines]
 
     def record(self) -> Mapping[str, Json]:
@@ -57,6 +60,17 @@ class CheckResult:
 def _first(lines: Sequence[str], most: int) -> list[str]:
     left = len(lines) - most
     return [*lines[:most], *([say("check_more", more=left)] if left > 0 else [])]
+
+
+def _long(found: LongTexts) -> Phrase:
+    """Texts of which a model would see the beginning only."""
+    values = {name: getattr(found, name) for name in ("count", "rows", "most", "longest", "line")}
+    return say(
+        "check_sources_long" if found.read else "check_targets_long",
+        source=Path(found.source).name,
+        column=found.column,
+        **values,
+    )
 
 
 def check(
@@ -81,6 +95,8 @@ def check(
             )
         )
     listener.progress("check", 0, 1)
-    found = check_data(list(data), text=text, label=label, test=test)
+    usual = LabelSettings()
+    room = (usual.max_length, usual.target_length)
+    found = check_data(list(data), text=text, label=label, test=test, room=room)
     listener.progress("check", 1, 1)
     return CheckResult(found)

@@ -7,12 +7,15 @@ is looked at, and the family and objective follow unless they were given.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from headstart.config import (
     IMAGE_FAMILY,
     OWN_OBJECTIVES,
+    PAIR_FAMILIES,
     PAIR_FAMILY,
+    Family,
     PretrainSettings,
 )
 from headstart.data.image_kind import Reads, holds_images, without_captions
@@ -26,9 +29,10 @@ from headstart.recipes.image_pretraining import for_images
 from headstart.recipes.media import what_it_reads
 from headstart.recipes.planning import Plan, plan_texts
 from headstart.recipes.results import PretrainResult
+from headstart.recipes.staging import in_stages
 from headstart.words import say
 
-READS = {IMAGE_FAMILY: "images", PAIR_FAMILY: "images with captions"}
+READS = {IMAGE_FAMILY: "images", **dict.fromkeys(PAIR_FAMILIES, "images with captions")}
 
 
 def pretrain(
@@ -43,16 +47,27 @@ def pretrain(
     Raises InputError if the family or the objective that was asked for is for the other.
     """
     if not reads_images(data, settings, events):
-        return pretraining.pretrain(data, settings=settings, events=events, leaks=leaks)
+        texts = partial(pretraining.pretrain, leaks=leaks)
+        return (texts if settings.then is None else partial(in_stages, run=texts))(
+            data, settings=settings, events=events
+        )
     if for_pairs(settings, data):
+        if settings.then is not None:
+            raise InputError(
+                f"then is {settings.then}, but images with captions are learnt in one stage: leave "
+                "it out, or write model.family: vit to learn from the images alone"
+            )
         events.note(say("data_are_pairs"))
-        model = settings.model.model_copy(update={"family": PAIR_FAMILY})
+        model = settings.model.model_copy(update={"family": _pair_family(settings)})
         objective = settings.objective.model_copy(update={"name": OWN_OBJECTIVES[PAIR_FAMILY]})
         chosen = settings.model_copy(update={"model": model, "objective": objective})
         return pair_pretraining.pretrain_pairs(data, settings=chosen, events=events)
     events.note(say("data_are_images"))
     chosen = for_images(settings, data)
-    return image_pretraining.pretrain_images(data, settings=chosen, events=events)
+    images = image_pretraining.pretrain_images
+    if chosen.then is not None:
+        return in_stages(data, settings=chosen, events=events, run=images)
+    return images(data, settings=chosen, events=events)
 
 
 def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | None = None) -> Plan:
@@ -61,6 +76,11 @@ def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | N
     Raises InputError if there is nothing to pretrain on.
     """
     listener = events or Silent()
+    if settings.then is not None:
+        raise InputError(
+            f"then is {settings.then}, but plan forecasts one stage: leave it out, and give the "
+            "budget of that stage"
+        )
     if not reads_images(data, settings, listener):
         return plan_texts(data, settings=settings, events=listener)
     if for_pairs(settings, data):
@@ -87,8 +107,8 @@ def reads_images(data: Sequence[Path], settings: PretrainSettings, events: Event
     found = holds_images(data, text=text, image=image, reads=reads, note=events.note)
     if not found and family in READS and settings.start == "scratch":
         raise InputError(
-            f"{data[0]} holds text, but model.family {family} reads {READS[family]}: leave it "
-            f"out, or give a folder or table of {READS[family]}"
+            f"{data[0]} holds text, but {settings.pairs.named or f'model.family {family}'} reads "
+            f"{READS[family]}: leave it out, or give a folder or table of {READS[family]}"
         )
     return found
 
@@ -99,7 +119,7 @@ def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
     Raises InputError where they were asked for and there are none.
     """
     model, objective = settings.model, settings.objective
-    asked = model.family == PAIR_FAMILY or objective.name == OWN_OBJECTIVES[PAIR_FAMILY]
+    asked = model.family in PAIR_FAMILIES or objective.name == OWN_OBJECTIVES[PAIR_FAMILY]
     others = "family" in model.model_fields_set or "name" in objective.model_fields_set
     if others and not asked:
         return False
@@ -108,7 +128,13 @@ def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
         fix = "name it with --set pairs.caption=COLUMN" if lacking.columns else "give a table"
         raise InputError(
             f"{lacking.path} holds images, but no column is named like captions, which "
-            f"model.family {PAIR_FAMILY} learns from: {fix}, or leave out the family to learn "
-            "from images alone"
+            f"{settings.pairs.named or f'model.family {_pair_family(settings)}'} learns from: "
+            f"{fix}, or leave that out to learn from images alone"
         )
     return lacking is None
+
+
+def _pair_family(settings: PretrainSettings) -> Family:
+    """The family of two towers that is asked for, or the usual one."""
+    family = settings.model.family
+    return family if family in PAIR_FAMILIES else PAIR_FAMILY

@@ -53,7 +53,8 @@ def generate(
         texts = generator.generate(every, stop=stop, **choices)
     seconds = time.perf_counter() - begun
     if cut := sum(text.cut for text in texts):
-        listener.note(say("prompts_cut", count=cut))
+        read = generator.learnt is not None  # prompts are laid out as sources were in training
+        listener.note(say("prompts_cut_behind" if read else "prompts_cut", count=cut))
     tokens = sum(text.tokens for text in texts)
     listener.note(say("generated", tokens=tokens, seconds=seconds, speed=tokens / seconds))
     return Generations([Generated(t.prompt, t.text, t.tokens, t.ended) for t in texts], shown=live)

@@ -36,6 +36,11 @@ def of_network(family: str | None, *, size: str | None, objective: str | None = 
     return {"model.family": family, "model.size": size, "objective.name": objective}
 
 
+def of_towers(text: str | None, *, images: str | None) -> Given:
+    """What the towers of a model of texts and images begin from."""
+    return {"pairs.start_text": text, "pairs.start_images": images}
+
+
 def of_transfer(method: str | None, *, epochs: int | None = None) -> Given:
     """How a task is learnt."""
     return {"transfer.method": method, "transfer.epochs": epochs}

@@ -26,19 +26,19 @@ from headstart.data.image_store import ImageStore
 from headstart.data.images import Images, usual_side
 from headstart.data.loader import Chosen, TokenBatches, permutation
 from headstart.data.pairs import Pairs, load_pairs
-from headstart.data.patches import PixelFrame, PixelScale
-from headstart.data.text import tokenizer_fit, train_tokenizer
+from headstart.data.patches import PixelFrame
+from headstart.data.text import framed, tokenizer_fit
 from headstart.errors import InputError
 from headstart.evaluate.colour_baseline import ColourBaseline
 from headstart.evaluate.retrieval import Gold, Retrieval, retrieval
 from headstart.evaluate.towers import Towers
 from headstart.events import Events
-from headstart.families import Loaded, Model, find, load_model, resolve, save_model
+from headstart.families import Model, save_model
 from headstart.families.pair_head import PairBias, PairHead
-from headstart.nn import Patches
 from headstart.objectives import Vocabulary
 from headstart.objectives.image_text import BIAS, ImageText
-from headstart.recipes.building import refuse_objective, train_settings
+from headstart.recipes.building import train_settings
+from headstart.recipes.pair_building import PairStart
 from headstart.recipes.pretraining import (
     announce,
     conclude,
@@ -48,7 +48,6 @@ from headstart.recipes.pretraining import (
 )
 from headstart.recipes.results import PretrainResult, Retrieved
 from headstart.recipes.telling import tell
-from headstart.recipes.text_medium import tokenizer_of
 from headstart.settings_file import to_yaml
 from headstart.tasks.examples import vocabulary_of
 from headstart.train import Learner, RunFolder, Trainer
@@ -98,16 +97,15 @@ def pretrain_pairs(
         raise InputError("probe is for text so far: leave it out when pretraining on pairs")
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
-    start = None if settings.start == "scratch" else load_model(resolve(settings.start))
-    if start is not None:
-        refuse_objective(settings, start.model)
-    frame = _frame(settings, start, side=usual_side(data, image=settings.images.column))
+    start = PairStart.open(settings)
+    frame = start.frame(side=usual_side(data, image=settings.images.column))
     split = _split(_read(data, settings, folder, frame, events), settings, folder, events)
     prepared = _prepare(split, settings, start, frame, events)
     source, held_out = _sources(settings, prepared)
     objective, model = prepared.objective, prepared.model
-    known = None if start is None else start.heads
-    heads = objective.heads(model, seed=settings.seed, start=known)
+    heads = objective.heads(model, seed=settings.seed, start=start.heads)
+    first = objective.prepare(source.batch(0), np.random.default_rng(settings.seed))
+    start.begin(objective, model, heads, first)
     trainer = Trainer(
         Learner(model, heads),
         objective,
@@ -121,7 +119,7 @@ def pretrain_pairs(
     width = float(source.captions.tokens.lengths.mean())
     tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / width:,.0f} pairs/s")
     unseen = measure_held_out(objective, trainer.learner, held_out)
-    _save(trainer, prepared, folder, settings)
+    _save(trainer, prepared, folder, start)
     found = _retrieved(trainer.learner, prepared, events)
     return PretrainResult(
         folder.path,
@@ -133,22 +131,6 @@ def pretrain_pairs(
         reads="pairs",
         retrieval=found,
     )
-
-
-def _frame(settings: PretrainSettings, start: Loaded | None, *, side: int) -> PixelFrame:
-    """How images enter: as the checkpoint has it, or for images of about `side` pixels."""
-    if start is None:
-        return PixelFrame(*settings.images.shape(side))
-    images = start.model.config.images
-    assert images is not None, "a model of two towers"
-    assert images.patches is not None, "a tower of images"
-    size = images.patches.image_size
-    if settings.images.size not in (None, size):
-        raise InputError(
-            f"images.size is {settings.images.size}, but {settings.start} reads images of {size} "
-            "pixels: leave images.size out"
-        )
-    return PixelFrame(size, images.patches.patch_size, start.pixels or PixelScale())
 
 
 def _read(
@@ -238,27 +220,15 @@ def read_learnt(folder: Path) -> Learnt | None:
 def _prepare(
     split: _Split,
     settings: PretrainSettings,
-    start: Loaded | None,
+    start: PairStart,
     frame: PixelFrame,
     events: Events,
 ) -> _Prepared:
     """Tokenizer, network and objective."""
     texts = [text for each in split.captions(split.learn) for text in each]
-    if start is None:
-        events.progress("tokenize", 0, 0)
-        data = settings.data
-        tokenizer = train_tokenizer(
-            texts,
-            kind=data.tokenizer,
-            vocab_size=data.vocab_size,
-            lowercase=data.lowercase,
-            style=find(settings.model.family).special_tokens,
-        )
-        events.progress("tokenize", 1, 1)
-    else:
-        tokenizer = tokenizer_of(start, settings.start)
+    tokenizer = start.tokenizer(texts, events)
     vocabulary = vocabulary_of(tokenizer)
-    model = _network(settings, vocabulary, frame) if start is None else start.model
+    model = start.network(vocabulary, frame, events)
     fit = tokenizer_fit(tokenizer, texts, max_length=model.config.max_positions)
     events.note(
         say(
@@ -286,21 +256,6 @@ def tell_cut(tokenizer: Tokenizer, texts: Sequence[str], model: Model, events: E
         events.note(
             say("captions_cut", count=count, rows=fit.texts, most=most, longest=fit.longest)
         )
-
-
-def _network(settings: PretrainSettings, vocabulary: Vocabulary, frame: PixelFrame) -> Model:
-    layers, hidden, heads, inner = settings.model.shape()
-    return find(settings.model.family).build(
-        num_layers=layers,
-        hidden_size=hidden,
-        num_heads=heads,
-        intermediate_size=inner,
-        vocab_size=vocabulary.size,
-        max_positions=settings.data.max_length,
-        dropout=settings.model.dropout,
-        patches=Patches(image_size=frame.image_size, patch_size=frame.patch_size),
-        seed=settings.seed,
-    )
 
 
 def _sources(settings: PretrainSettings, prepared: _Prepared) -> tuple[Captioned, Captioned]:
@@ -343,23 +298,29 @@ def _announce(
 ) -> None:
     batch = min(settings.pairs.batch, len(prepared.split.learn))
     chunk = min(settings.pairs.chunk or batch, batch)
+    model, pairs, images = prepared.model, settings.pairs, prepared.model.config.images
+    key, more = "plan_pair_model", {}
+    if pairs.start_text is not None or pairs.start_images is not None:
+        assert images is not None, "two towers"
+        key = "plan_towers"  # each of the size that it has
+        more = {"image_layers": images.num_layers, "image_hidden": images.hidden_size}
     announce(
-        "plan_pair_model",
+        key,
         settings,
-        prepared.model,
+        model,
         folder,
         events,
-        more=[say("plan_pairs", batch=batch, loss=settings.pairs.loss, chunk=chunk)],
+        more=[say("plan_pairs", batch=batch, loss=pairs.loss, chunk=chunk)],
         side=prepared.frame.image_size,
         patch=prepared.frame.patch_size,
         vocabulary=prepared.vocabulary.size,
+        **more,
     )
 
 
-def _save(
-    trainer: Trainer, prepared: _Prepared, folder: RunFolder, settings: PretrainSettings
-) -> None:
+def _save(trainer: Trainer, prepared: _Prepared, folder: RunFolder, start: PairStart) -> None:
     """The model folder and the lineage."""
+    settings = start.settings
     learner = trainer.learner
     model, bias = learner.model, dict(learner.heads.items()).get(BIAS)
     assert isinstance(model, Model)
@@ -369,12 +330,14 @@ def _save(
         model,
         {"pair": learner.heads[prepared.objective.name]},
         folder.model,
-        tokenizer=prepared.tokenizer,
+        # stock libraries ask the tokenizer for the token at which texts are read
+        tokenizer=framed(prepared.tokenizer, prepared.vocabulary.cls, prepared.vocabulary.sep),
         pixels=prepared.frame.scale,
-        about=f"Pretrained from {settings.start} by bringing images and their captions together "
-        f"({settings.pairs.loss}).",
+        about=f"Pretrained from {start.parent or settings.start} by bringing images and their "
+        f"captions together ({settings.pairs.loss}).",
     )
-    conclude(trainer, folder, settings, digest=_digest(prepared.split.pairs.images))
+    digest = _digest(prepared.split.pairs.images)
+    conclude(trainer, folder, settings, digest=digest, parent=start.parent)
 
 
 def _retrieved(learner: Learner, prepared: _Prepared, events: Events) -> Retrieved:

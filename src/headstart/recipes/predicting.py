@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from headstart.data.files import TABLE_SUFFIXES, TEXT_SUFFIXES, read_documents
 from headstart.data.images import Images, load_images
 from headstart.data.record import Problem
@@ -16,6 +18,7 @@ from headstart.recipes.results import Prediction, Predictions
 from headstart.recipes.telling import tell
 from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
+from headstart.words import say
 
 LONGEST_PATH = 4096  # characters; a longer input is a text
 
@@ -41,6 +44,7 @@ def predict(
     predictor = opened(model)
     if isinstance(predictor, Author):
         named = _all_texts(inputs, text, listener)
+        tell_long(predictor.too_long(named), predictor.writing.room.source, listener)
         written = predictor.write(named, progress=progress)
         return Predictions([Prediction(t, w) for t, w in zip(named, written, strict=True)])
     if predictor.reads_images:
@@ -54,6 +58,21 @@ def predict(
     return Predictions(
         [Prediction(t, a.label, a.share) for t, a in zip(named, answers, strict=True)]
     )
+
+
+def tell_long(lengths: np.ndarray, most: int, events: Events) -> None:
+    """Say how many texts are read up to `most` tokens only; lengths: 0 for those that are not."""
+    if lengths.any():
+        events.note(
+            say(
+                "inputs_cut",
+                count=int((lengths > 0).sum()),
+                rows=len(lengths),
+                most=most,
+                longest=int(lengths.max()),
+                number=int(lengths.argmax()) + 1,
+            )
+        )
 
 
 def _images(

@@ -33,6 +33,7 @@ from headstart.recipes.building import (
     fresh_model,
     make_batches,
     make_objective,
+    refuse_length,
     refuse_objective,
     start_from_corpus,
     token_importance,
@@ -221,13 +222,8 @@ def prepare_corpus(
 
 def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | None) -> Model:
     if start is not None:
-        model = start.model
-        if settings.data.max_length > model.config.max_positions:
-            raise InputError(
-                f"data.max_length is {settings.data.max_length}, but {settings.start} has "
-                f"{model.config.max_positions} positions: lower data.max_length to that"
-            )
-        return model
+        refuse_length(settings, settings.start, start.model)
+        return start.model
     size, seed = prepared.vocabulary.size, settings.seed
     length = settings.data.max_length
     causal = True if "causal" in settings.objective.name.split("+") else None
@@ -277,7 +273,7 @@ def announce(
     """
     network = say(
         key,
-        family=settings.model.family,
+        family=model.family,
         size=settings.model.size,
         layers=model.config.num_layers,
         hidden=model.config.hidden_size,
@@ -346,17 +342,23 @@ def conclude(
     *,
     digest: str,
     left_out: int = 0,
+    parent: str | None = None,
 ) -> None:
-    """Seal the model folder and write the lineage. digest: of what was learnt from."""
+    """Seal the model folder and write the lineage.
+
+    digest: of what was learnt from. parent: what the run came from; None: as its settings say.
+    """
     seal(folder.model)
     data = {"corpus": digest}
     if left_out:
         data["left out of the corpus"] = str(left_out)
+    if parent is None:
+        parent = "" if settings.start == "scratch" else settings.start
     lineage = make_lineage(
         trainer.outcome,
         trainer.precision,
         data=data,
-        parent="" if settings.start == "scratch" else settings.start,
+        parent=parent,
         seeds={"all": settings.seed},
     )
     folder.write_lineage(lineage)

@@ -6,6 +6,7 @@ The controls are a source's first sentence, its first words, and the most freque
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from headstart.events import Events
 from headstart.recipes.medium import Rows
 from headstart.recipes.results import Measured
 from headstart.serve.author import Author
+from headstart.tasks import Room, TextPairs
+from headstart.words import say
 
 
 def measured_texts(authors: Sequence[Author], rows: Rows, events: Events) -> Measured:
@@ -30,6 +33,8 @@ def measured_texts(authors: Sequence[Author], rows: Rows, events: Events) -> Mea
     assert isinstance(rows, Labelled), "texts are written after texts"
     gold = rows.labels.tolist()
     count = len(gold) * len(authors)
+    first = authors[0]
+    tell_cuts(first.pairs(rows.texts, gold), first.writing.room, rows, events, measured=True)
     written, losses = [], []
     for number, author in enumerate(authors):
 
@@ -39,7 +44,7 @@ def measured_texts(authors: Sequence[Author], rows: Rows, events: Events) -> Mea
         losses.append(author.losses(rows.texts, gold))
         written.append(author.write(rows.texts, progress=progress))
     sums, counts = (np.stack([one[part] for one in losses]) for part in (0, 1))
-    habits = authors[0].writing.habits
+    habits = first.writing.habits
     controls = {
         "first_sentence": [first_sentence(text) for text in rows.texts],
         "first_words": [first_words(text, habits.words) for text in rows.texts],
@@ -57,6 +62,35 @@ def measured_texts(authors: Sequence[Author], rows: Rows, events: Events) -> Mea
         others={name: one.value for name, one in model.items() if name != LEADING},
         spreads={name: _plain(some) for name, some in found.items()},
     )
+
+
+def tell_cuts(
+    pairs: TextPairs,
+    room: Room,
+    rows: Labelled,
+    events: Events,
+    *,
+    measured: bool = False,
+) -> None:
+    """Say how many sources and targets are longer than what is read and written of them."""
+    for key, part, most in (
+        ("sources_cut", pairs.sources, room.source),
+        ("targets_cut", pairs.targets, room.target),
+    ):
+        count = int((part.lengths > most).sum())
+        if count:
+            longest = int(part.lengths.argmax())
+            events.note(
+                say(
+                    f"measured_{key}" if measured else key,
+                    count=count,
+                    rows=len(rows),
+                    most=most,
+                    longest=int(part.lengths[longest]),
+                    line=int(rows.lines[longest]),
+                    source=Path(rows.source).name,
+                )
+            )
 
 
 def _plain(spreads: dict[str, Spread]) -> dict[str, tuple[float, float, float]]:

@@ -34,10 +34,10 @@ from headstart.recipes.results import Measured
 from headstart.recipes.seeds import Learnt, Rows, chosen_once, over_seeds
 from headstart.recipes.text_medium import writing_model
 from headstart.recipes.unfinished import Unfinished
-from headstart.recipes.wording import measured_texts
+from headstart.recipes.wording import measured_texts, tell_cuts
 from headstart.sections import ARRANGEMENTS, WRITERS, families_of
 from headstart.serve.author import Author, spelled
-from headstart.tasks import Room, TextPairs, Write
+from headstart.tasks import TextPairs, Write
 from headstart.train import StepRecord
 from headstart.words import say
 
@@ -164,28 +164,6 @@ def _tell_fit(
                 spelled=other[0][1][:60],
             )
         )
-
-
-def tell_cuts(pairs: TextPairs, room: Room, rows: Labelled, events: Events) -> None:
-    """Say how many sources and targets are longer than what is read and written of them."""
-    for key, part, most in (
-        ("sources_cut", pairs.sources, room.source),
-        ("targets_cut", pairs.targets, room.target),
-    ):
-        count = int((part.lengths > most).sum())
-        if count:
-            longest = int(part.lengths.argmax())
-            events.note(
-                say(
-                    key,
-                    count=count,
-                    rows=len(rows),
-                    most=most,
-                    longest=int(part.lengths[longest]),
-                    line=int(rows.lines[longest]),
-                    source=Path(rows.source).name,
-                )
-            )
 
 
 def measure(learnt: Learnt[Writing], rows: Rows, origin: Start, events: Events) -> Measured:

@@ -64,6 +64,11 @@ class Author:
         )
         return spelled(self.tokenizer, found)
 
+    def too_long(self, sources: Sequence[str]) -> np.ndarray:
+        """(N,) tokens of each source that is longer than what is read of it, and 0 of others."""
+        lengths = encode(self.tokenizer, sources).lengths
+        return np.where(lengths > self.writing.room.source, lengths, 0)
+
     def pairs(self, sources: Sequence[str], targets: Sequence[str]) -> TextPairs:
         """Texts as tokens."""
         return TextPairs(encode(self.tokenizer, sources), encode(self.tokenizer, targets))

@@ -1,9 +1,10 @@
 """A generator: a model that writes, loaded once, continuing any number of prompts.
 
 In: prompts as text. Out: what the model writes after each (a decoder), or instead of it (an
-encoder-decoder), all at once or piece by piece. `<extra_id_0>` and its like in a prompt are the
-tokens that stand for hidden spans, where the tokenizer has them; every other special token that a
-prompt spells is read as plain characters.
+encoder-decoder, or a model that has learnt to write texts, whose prompts are laid out as it learnt
+them and cut where it learnt), all at once or piece by piece. `<extra_id_0>` and its like in a
+prompt are the tokens that stand for hidden spans, where the tokenizer has them; every other special
+token that a prompt spells is read as plain characters.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from headstart.families import FAMILIES, load_model, resolve
 from headstart.families.catalog import find_model_type
 from headstart.families.fields import read_fields
 from headstart.families.heads import HeadKind
+from headstart.families.written import length_learnt
 from headstart.generate import Decoding, Ending, Stop, Token, Writer, generate, steps
 from headstart.generate.continuation import PACKED_FORMATS
 from headstart.generate.defaults import Choices, Defaults, decoding, read_defaults
@@ -99,17 +101,24 @@ class Generator:
         writer: Writer,
         tokenizer: Tokenizer,
         defaults: Defaults | None = None,
+        *,
+        learnt: int | None = None,
     ):
+        """learnt: most tokens of a source, special ones included, that a model that has learnt to
+        write texts met; None for any other.
+        """
         self.writer, self.tokenizer = writer, copy.deepcopy(tokenizer)
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         end = special_ids(tokenizer).sep
         self.defaults = defaults or Defaults({"ends": () if end is None else (end,)})
         self.notes = self.defaults.notes
-        self.reader = Reader(self.tokenizer)
+        self.learnt = learnt
+        self.reader = Reader(self.tokenizer, spans=learnt is None)
         self._two = writer.model.decoder is not None
+        self._whole = self._two or learnt is not None  # prompts are read whole, with their end
         self._frame = frame_of(self.tokenizer) or (None, None)
-        self._spans = set(sentinel_ids(self.tokenizer).tolist())
+        self._spans = set() if learnt is not None else set(sentinel_ids(self.tokenizer).tolist())
 
     @classmethod
     def open(cls, start: str | Path, *, precision: Precision = "auto") -> Generator:
@@ -130,7 +139,8 @@ class Generator:
         head = copy.deepcopy(loaded.heads[HEAD]).to(model.embed.tokens.weight)
         two = model.decoder is not None
         defaults = read_defaults(folder, two=two, end=special_ids(tokenizer).sep)
-        return cls(Writer(model, head, pack=True), tokenizer, defaults)
+        writer = Writer(model, head, pack=True)
+        return cls(writer, tokenizer, defaults, learnt=length_learnt(folder))
 
     def how(self, **choices: Unpack[Choices]) -> Decoding:
         """The folder's way of continuing texts, with these choices in its place."""
@@ -198,7 +208,7 @@ class Generator:
             ids += [span] if span in self._spans and span is not None else found
         before, after = self._frame
         ids = ids if before is None else [before, *ids]
-        if self._two:
+        if self._whole:
             ids = ids if after is None else [*ids, after]
         if not ids:  # a text from nothing begins as texts do that follow another
             ends = self.how().ends
@@ -224,14 +234,29 @@ class Generator:
         """As much of a prompt as there is room for: the end of what goes on, the beginning of what
         is read.
         """
+        if self._whole:
+            most = self._most_read(how)
+            return ids if most is None or len(ids) <= most else [*ids[: most - 1], ids[-1]]
         longest = self.writer.longest
         if longest is None:
             return ids
-        if self._two:
-            return ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]]
         room = longest - how.max_new
         first = [] if self._frame[0] is None else ids[:1]  # what every text begins with
         return ids if len(ids) <= room else [*first, *ids[len(ids) - room + len(first) :]]
+
+    def _most_read(self, how: Decoding) -> int | None:
+        """Tokens of a prompt that is read whole; None: any number."""
+        longest = self.writer.longest
+        if self.learnt is None or longest is None:
+            return longest if self.learnt is None else self.learnt
+        left = longest if self._two else longest - how.max_new
+        around = sum(number is not None for number in self._frame)
+        if left <= around:
+            raise InputError(
+                f"max_new is {how.max_new}, which leaves no room for a prompt in the {longest} "
+                f"positions of this model: give at most {longest // 2}"
+            )
+        return min(self.learnt, left)
 
     def _stop(self, stops: Sequence[str]) -> Stop | None:
         if isinstance(stops, str):
@@ -241,7 +266,8 @@ class Generator:
         return (lambda ids: self.reader.ends_with(ids, stops)) if stops else None
 
     def _pieces(self, ids: Sequence[int], stops: Sequence[str]) -> Pieces:
-        return Pieces(self.reader, before=() if self._two else ids, stops=stops)
+        before = () if self._whole else ids
+        return Pieces(self.reader, before=before, stops=stops, bare=self.learnt is not None)
 
 
 def refuse(folder: Path) -> None:

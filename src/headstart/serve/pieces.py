@@ -19,13 +19,16 @@ AROUND = 8  # tokens beyond the length of a stop string among which it is looked
 
 
 class Reader:
-    """Token ids to text. Special tokens are left out, but for those that stand for hidden spans."""
+    """Token ids to text. Special tokens are left out, but for those that stand for hidden spans.
 
-    def __init__(self, tokenizer: Tokenizer):
+    spans: whether these are shown.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, spans: bool = True):
         self.tokenizer = tokenizer
         named = tokenizer.get_added_tokens_decoder()
         special = {number for number, token in named.items() if token.special}
-        self._silent = special - set(sentinel_ids(tokenizer).tolist())
+        self._silent = special - set(sentinel_ids(tokenizer).tolist() if spans else ())
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of these tokens."""
@@ -42,12 +45,20 @@ class Reader:
 class Pieces:
     """The text of one continuation, piece by piece.
 
-    before: the prompt's tokens, where the text goes on from them. stopped: whether a stop string
-    was met; what comes then is no part of the text.
+    before: the prompt's tokens, where the text goes on from them. bare: without blanks around the
+    text. stopped: whether a stop string was met; what comes then is no part of the text.
     """
 
-    def __init__(self, reader: Reader, *, before: Sequence[int] = (), stops: Sequence[str] = ()):
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        before: Sequence[int] = (),
+        stops: Sequence[str] = (),
+        bare: bool = False,
+    ):
         self.reader, self.stops, self.stopped = reader, tuple(stops), False
+        self._bare, self._blank, self._begun = bare, "", False
         self._ids = list(before[-BEFORE:])
         self._begin, self._shown = 0, len(self._ids)  # decode from _begin; _shown are done
         self._held = ""
@@ -59,15 +70,23 @@ class Pieces:
         if not fresh or fresh.endswith(BROKEN):
             return ""
         self._begin, self._shown = self._shown, len(self._ids)
-        return self._sure(fresh)
+        return self._without_blanks(self._sure(fresh))
 
     def end(self) -> str:
         """What is left when no token comes any more."""
         rest = self._sure(self._fresh().rstrip(BROKEN))
-        if self.stopped:
-            return rest
-        held, self._held = self._held, ""
-        return rest + held
+        held, self._held = "" if self.stopped else self._held, ""
+        return self._without_blanks(rest + held)
+
+    def _without_blanks(self, text: str) -> str:
+        """Blanks at the beginning are left out, others wait for what follows them."""
+        if not self._bare:
+            return text
+        text = self._blank + text
+        text = text if self._begun else text.lstrip()
+        kept = text.rstrip()
+        self._blank, self._begun = text[len(kept) :], self._begun or bool(kept)
+        return kept
 
     def _fresh(self) -> str:
         """The text of the tokens that are not done yet."""
