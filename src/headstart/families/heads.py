@@ -236,12 +236,27 @@ def states_for(head: nn.Module, model: Model, batch: Batch) -> Tensor:
     return model.read(batch) if own else model.encode(batch)
 
 
+def pooled(states: Callable[[Tensor | None], Tensor], layout: Layout, pooling: Pooling) -> Tensor:
+    """One vector a sequence, (S, hidden), of states that are computed where they are read.
+
+    states: computes (N, hidden) at some slots, or (T, hidden).
+    """
+    at = _read(layout, pooling)
+    return pool(states(None), layout, pooling) if at is None else states(at)
+
+
+def _read(layout: Layout, pooling: Pooling) -> Tensor | None:
+    """The slot (S,) at which each sequence is read; None for all of its tokens."""
+    if pooling == "first":
+        return layout.first
+    return layout.first + layout.lengths - 1 if pooling == "last" else None
+
+
 def pool(hidden: Tensor, layout: Layout, pooling: Pooling) -> Tensor:
     """One vector a sequence, (S, hidden), from a stream (T, hidden); padding never counts."""
-    if pooling == "first":
-        return hidden.index_select(0, layout.first)
-    if pooling == "last":
-        return hidden.index_select(0, layout.first + layout.lengths - 1)
+    at = _read(layout, pooling)
+    if at is not None:
+        return hidden.index_select(0, at)
     count = len(layout.lengths)
     # padding goes to one extra row, which is cut off
     owner = torch.where(layout.sequence < 0, count, layout.sequence)

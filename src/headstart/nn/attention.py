@@ -24,6 +24,7 @@ from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
 from headstart.nn.mask import Crossings, RowMask
 from headstart.nn.position import Rotation, rotate
+from headstart.nn.rows import chosen
 
 PRODUCTS_BELOW = 320  # row width (tokens) up to which training on a CPU multiplies explicitly
 ANSWERS_BELOW = 512  # the same for answering, where the processor has no matrix tiles
@@ -50,13 +51,16 @@ class Attention(nn.Module):
         masks: tuple[RowMask, ...],
         turn: Rotation | None,
         past: Past | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         """x: (T, hidden); turn: rotary angles, if the positions are rotary. Returns (T, hidden).
 
-        past: earlier tokens, which are seen instead of what `masks` say.
+        past: earlier tokens, which are seen instead of what `masks` say. at: the slots (N,) that
+        are asked for; then (N, hidden) is returned.
         """
         dropout = self.dropout if self.training else 0.0
-        out: Tensor = self.out(self.heads.mix(self.qkv(x), masks, turn, past, dropout=dropout))
+        mixed = self.heads.mix(self.qkv(x), masks, turn, past, dropout=dropout)
+        out: Tensor = self.out(chosen(mixed, at))
         return out
 
 

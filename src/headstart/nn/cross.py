@@ -14,6 +14,7 @@ from headstart.nn.attention import by_sequence
 from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
 from headstart.nn.mask import Crossings
+from headstart.nn.rows import chosen
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,14 @@ class CrossAttention(nn.Module):
         self.kv: nn.Module = nn.Linear(config.hidden_size, 2 * shared, bias=config.bias)
         self.out = nn.Linear(width, config.hidden_size, bias=config.bias)
 
-    def forward(self, x: Tensor, seen: Seen, past: Past | None = None) -> Tensor:
-        """x: (T, hidden); past: keeps the memory's keys and values. Returns (T, hidden)."""
-        out: Tensor = self.out(self.mix(x, seen, past))
+    def forward(
+        self, x: Tensor, seen: Seen, past: Past | None = None, at: Tensor | None = None
+    ) -> Tensor:
+        """x: (T, hidden); past: keeps the memory's keys and values. Returns (T, hidden).
+
+        at: the slots (N,) that are asked for; then (N, hidden) is returned.
+        """
+        out: Tensor = self.out(chosen(self.mix(x, seen, past), at))
         return out
 
     def mix(self, x: Tensor, seen: Seen, past: Past | None = None) -> Tensor:

@@ -28,7 +28,7 @@ from headstart.data.caption_batches import TEXT
 from headstart.data.image_batches import PIXELS
 from headstart.data.pack import lay_out
 from headstart.data.patches import PixelFrame, lay_out_patches
-from headstart.families.heads import make_head, pool
+from headstart.families.heads import make_head, pooled
 from headstart.families.model import Model
 from headstart.families.pair_head import PairBias, PairHead
 from headstart.objectives.objective import Loss, Vocabulary, refuse_arrangement
@@ -126,8 +126,9 @@ class ImageText:
 
 def pair_vectors(model: Model, head: PairHead, batch: Batch) -> tuple[Tensor, Tensor]:
     """Unit vectors of the batch's "tokens" and "pixels", (S, C) each."""
-    texts = pool(model.encode(batch), batch.layout["tokens"], model.style.pooling)
-    images = pool(model.encode_images(batch), batch.layout[PIXELS], "first")
+    layouts = batch.layout
+    texts = pooled(lambda at: model.encode(batch, at=at), layouts["tokens"], model.style.pooling)
+    images = pooled(lambda at: model.encode_images(batch, at=at), layouts[PIXELS], "first")
     return head.of_texts(texts), head.of_images(images)
 
 

@@ -12,9 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from headstart.batch import even_size
 from headstart.nn.attention import softmax_
 
 SCORES_AT_ONCE = (
@@ -36,7 +34,7 @@ def table_loss(
     """Mean cross-entropy of softmax(hidden table' + bias) against its targets, in fp32.
 
     hidden: (N, C). table: (V, C). bias: (V,). count: how many rows of `hidden` have targets; the
-    rest is filling (`filled`). None: all.
+    rest is filling (`nn.rows.filled`). None: all.
     target: (count,) the right output of each; or, for spread targets, (2, M): rows of `hidden` and
     outputs, with `share` (M,) the probability that falls on each; a row's shares add up to 1.
     """
@@ -47,11 +45,6 @@ def table_loss(
         share = torch.ones(count, dtype=torch.float32, device=hidden.device)
     loss: Tensor = _TableLoss.apply(hidden, table, bias, target, share, count)  # type: ignore[no-untyped-call]
     return loss
-
-
-def filled(places: Tensor) -> Tensor:
-    """Places (N,) filled up to an even size with place 0; see `batch.even_size`."""
-    return F.pad(places, (0, even_size(len(places)) - len(places)))
 
 
 class _TableLoss(torch.autograd.Function):
