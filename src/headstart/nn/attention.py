@@ -28,6 +28,7 @@ from headstart.nn.rows import chosen
 
 PRODUCTS_BELOW = 320  # row width (tokens) up to which training on a CPU multiplies explicitly
 ANSWERS_BELOW = 512  # the same for answering, where the processor has no matrix tiles
+NARROW = 32  # row width below which softmax of half-precision numbers is not vectorised
 LEAST_SCORES = 2**14  # scores a head, below which calling several products costs more than they do
 
 
@@ -264,7 +265,7 @@ class _RowProducts(torch.autograd.Function):
             for bias in (_bias(mask, scores), *relative[number : number + 1]):
                 if bias is not None:
                     scores.view(mask.count, heads, mask.width, mask.width).add_(bias)
-            weights = softmax_(scores)
+            weights = _shares(scores)
             mixed = torch.bmm(weights, v).view(mask.count, heads, mask.width, dim)
             out[span].view(*rows, heads, dim).copy_(mixed.transpose(1, 2))
             saved += [split, weights]
@@ -296,7 +297,7 @@ class _RowProducts(torch.autograd.Function):
             grad = grad.reshape(-1, mask.width, dim)
             q, k, v = split.view(3, -1, mask.width, dim).unbind(0)
             through = torch.bmm(grad, v.transpose(1, 2))
-            scores = torch._softmax_backward_data(through, weights, -1, weights.dtype)
+            scores = _scores_gradient(through, weights)
             if ctx.near:
                 square = scores.view(mask.count, heads, mask.width, mask.width)
                 near.append(square.sum(0, keepdim=True))
@@ -315,6 +316,24 @@ class _RowProducts(torch.autograd.Function):
 def softmax_(scores: Tensor) -> Tensor:
     """Softmax over the last axis, written over its argument: fresh memory costs more than it."""
     return torch.ops.aten._softmax.out(scores, -1, False, out=scores)  # type: ignore[no-any-return]
+
+
+def _shares(scores: Tensor) -> Tensor:
+    """Softmax over the last axis, perhaps written over its argument."""
+    if scores.shape[-1] < NARROW:
+        return softmax_(scores.to(torch.promote_types(scores.dtype, torch.float32))).to(
+            scores.dtype
+        )
+    return softmax_(scores)
+
+
+def _scores_gradient(above: Tensor, shares: Tensor) -> Tensor:
+    """Gradient of the scores, from that of their softmax (`above`) and the softmax itself."""
+    wide = shares.dtype
+    if shares.shape[-1] < NARROW:
+        wide = torch.promote_types(shares.dtype, torch.float32)
+    found: Tensor = torch._softmax_backward_data(above.to(wide), shares.to(wide), -1, wide)
+    return found.to(shares.dtype)
 
 
 def _span(mask: RowMask) -> slice:
