@@ -131,12 +131,16 @@ def by_sequence(
     Returns (T, H * D).
     """
     found = []
-    for group, (k, v) in zip(crossings.groups, sources, strict=True):
+    asked = [group.queries for group in crossings.groups if group.queries is not None]
+    flat = q.flatten(1)
+    if asked:  # at once: so is the gradient
+        flat = flat.index_select(0, torch.cat([queries.flatten() for queries in asked]))
+    parts = torch.split(flat, [queries.numel() for queries in asked] or [len(flat)])
+    for group, part, (k, v) in zip(crossings.groups, parts, sources, strict=True):
         if group.queries is None:  # one of each sequence, in order
-            rows = q[:, :, None]
+            rows = part.view(-1, *q.shape[1:])[:, :, None]
         else:
-            rows = q.flatten(1).index_select(0, group.queries.flatten())
-            rows = rows.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
+            rows = part.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
         bias = None if group.bias is None else group.bias.to(k.dtype)
         mixed = _mix_rows(rows.to(k.dtype), k, v, bias, scale=scale, dropout=dropout)
         found.append(mixed.transpose(1, 2).reshape(-1, q.shape[1] * q.shape[2]).to(q.dtype))
@@ -321,9 +325,8 @@ def softmax_(scores: Tensor) -> Tensor:
 def _shares(scores: Tensor) -> Tensor:
     """Softmax over the last axis, perhaps written over its argument."""
     if scores.shape[-1] < NARROW:
-        return softmax_(scores.to(torch.promote_types(scores.dtype, torch.float32))).to(
-            scores.dtype
-        )
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        return torch.softmax(scores, -1, dtype=wide).to(scores.dtype)
     return softmax_(scores)
 
 

@@ -15,10 +15,8 @@ from torch import Tensor
 
 from headstart.nn.attention import softmax_
 
-SCORES_AT_ONCE = (
-    2**23
-)  # scores (targets x outputs) held at a time on a CPU, so that its cache helps
-ELSEWHERE = 8  # times as many on other devices
+SCORES_AT_ONCE = 2**24  # scores (targets x outputs) held at a time on a CPU
+ELSEWHERE = 4  # times as many on other devices
 MOST_PARTS = 64  # each rounds the sum of the table's gradient once more
 
 
