@@ -17,6 +17,7 @@ from headstart.nn.attention import softmax_
 
 SCORES_AT_ONCE = 2**24  # scores (targets x outputs) held at a time on a CPU
 ELSEWHERE = 4  # times as many on other devices
+WORTH_TURNING = 3  # parts from which on it pays to lay the table out by columns, too
 MOST_PARTS = 64  # each rounds the sum of the table's gradient once more
 
 
@@ -70,6 +71,9 @@ class _TableLoss(torch.autograd.Function):
         bounds = torch.searchsorted(
             target[0].contiguous(), torch.tensor([*starts, rows], device=target.device)
         ).tolist()
+        across = table
+        if hidden.device.type == "cpu" and len(starts) >= WORTH_TURNING:
+            across = table.t().contiguous().t()  # products with it are a seventh faster
         for number, start in enumerate(starts):
             some = slice(start, min(rows, start + step))
             mine = slice(bounds[number], bounds[number + 1])
@@ -81,7 +85,7 @@ class _TableLoss(torch.autograd.Function):
             total -= (share[mine] * chance[at].float().clamp_min(1e-30).log()).sum()
             chance.index_put_(at, -share[mine].to(chance.dtype), accumulate=True)
             chance[max(0, count - start) :] = 0  # filling has no gradient
-            grad_hidden[some] = (chance @ table).mul_(mean)
+            grad_hidden[some] = (chance @ across).mul_(mean)
             grad_table.addmm_(chance.t(), chosen, alpha=mean)
             if grad_bias is not None:
                 ones = chance.new_ones(1, len(chosen))
