@@ -147,7 +147,7 @@ def _trainer(job: Job) -> tuple[Trainer, TokenBatches]:
     )
     parts = {
         "bert": lambda: MaskedLanguage(vocabulary),
-        "gpt": CausalLanguage,
+        "gpt": lambda: CausalLanguage(vocabulary),
         "t5": lambda: SpanCorruption(vocabulary),
     }
     objective = Pretraining([parts[family]()], vocabulary)

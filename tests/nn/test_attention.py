@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from headstart.nn import attention
-from headstart.nn.attention import HeadShape, attend
+from headstart.nn.attention import HeadShape, _scores_gradient, _shares, attend
 from headstart.nn.mask import RowMask
 from headstart.nn.position import rotate, rotation
 
@@ -199,3 +199,18 @@ def test_biases_of_distances_learn_beside_rows_of_one_token():
         assert other.grad is None or not other.grad.any()
     assert grads[1].abs().max() > 0.01
     assert (grads[0] - grads[1]).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("width", [5, 40])
+def test_shares_in_half_precision_and_their_gradients_are_the_exact_ones_rounded(width):
+    torch.manual_seed(0)
+    scores, above = torch.randn(2, 6, width, width, dtype=torch.float64) * 3
+    exact = scores.bfloat16().double().requires_grad_()
+    right = torch.softmax(exact, -1)
+    right.backward(above.bfloat16().double())
+    found = _shares(scores.bfloat16())
+    back = _scores_gradient(above.bfloat16(), right.detach().bfloat16())
+    assert found.dtype == back.dtype == torch.bfloat16
+    assert (found.double() - right).abs().max() <= 2**-9
+    assert (back.double() - exact.grad).abs().max() <= 2**-7 * exact.grad.abs().max()
+    assert (found.double() - right.roll(1, -1)).abs().max() > 0.1

@@ -107,6 +107,16 @@ def test_every_state_is_the_same_after_packing_not_only_the_last():
         assert (one - other.float()).square().mean() < 1e-3 * one.square().mean()
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt"])
+def test_packed_blocks_give_the_states_that_alone_are_asked_for(kind):
+    ready, batch, at = half(model_of(kind)), packed(TEXTS), torch.tensor([5, 0, 9])
+    pack(ready.stack)
+    with torch.inference_mode():
+        whole, found = (ready.encode(batch, at=some).float() for some in (None, at))
+    assert (found - whole[at]).abs().max() <= 0.02 * whole.abs().max()
+    assert (found - whole[at.flip(0)]).abs().max() > 0.2 * whole.abs().max()
+
+
 def test_only_plain_blocks_in_bf16_can_be_packed():
     model = model_of("bert")
     assert not can_pack(model.stack)

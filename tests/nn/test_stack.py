@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.families import bert, build_model, gpt, llama, modern, t5
+from headstart.families import bert, build_model, gpt, llama, modern, reformer, t5
 from headstart.nn import TransformerConfig
-from layouts import alone, in_order, packed, padded, ragged
+from layouts import alone, in_order, packed, padded, ragged, two_streams
 
 SIZES = {"num_layers": 3, "hidden_size": 24, "num_heads": 2, "vocab_size": 60, "max_positions": 40}
 TEXTS = ragged((9, 3, 14, 1, 6))
@@ -105,3 +105,55 @@ def test_there_is_one_hidden_state_more_than_blocks_and_the_last_is_the_encoding
     states = model.hidden_states(batch)
     assert len(states) == 4
     assert torch.equal(states[-1], model.encode(batch))
+
+
+def model_and_batch(kind: str):
+    """A model of a kind, a packed batch, and the name of the stream whose states it gives."""
+    if kind == "reformer":
+        sizes = {**SIZES, "num_layers": 2}
+        return reformer.build(**sizes, seed=3).double(), padded(TEXTS), "tokens"
+    if kind == "decoder":
+        written = packed(ragged((4, 2, 5, 3, 6), seed=1))
+        batch = two_streams(packed(TEXTS), written)
+        return model_of(t5.build(**SIZES).config), batch, "decoder_tokens"
+    return model_of(kinds()[kind]), packed(TEXTS), "tokens"
+
+
+def some_slots(batch, stream: str, share: float) -> torch.Tensor:
+    """Some of the stream's tokens, out of order, one of them twice."""
+    tokens = torch.nonzero(batch.layout[stream].sequence >= 0).flatten()
+    order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(2))
+    picked = tokens[order][: max(2, round(share * len(tokens)))]
+    return torch.cat([picked, picked[:1]])
+
+
+def states_and_gradients(kind: str, share: float, *, asked: bool) -> list[torch.Tensor]:
+    model, batch, stream = model_and_batch(kind)
+    slots = some_slots(batch, stream, share)
+    at = slots if asked else None
+    states = model.encode(batch) if stream == "decoder_tokens" else model.encode(batch, at=at)
+    if stream == "decoder_tokens":
+        states = model.decode(batch, states, at=at)
+    states = states if asked else states[slots]
+    (states * torch.arange(1.0, len(slots) + 1)[:, None]).square().sum().backward()
+    return [states.detach(), *(w.grad for w in model.parameters() if w.grad is not None)]
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+@pytest.mark.parametrize("kind", [*kinds(), "reformer", "decoder"])
+def test_states_that_are_asked_for_alone_are_those_among_all_with_the_same_gradients(kind, share):
+    found, right = (states_and_gradients(kind, share, asked=asked) for asked in (True, False))
+    assert len(found) == len(right) > 20
+    for one, other in zip(found, right, strict=True):
+        assert (one - other).abs().max() <= 1e-9 * max(1.0, float(other.abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt"])
+def test_of_the_last_block_no_more_is_computed_than_is_asked_for(kind):
+    model, batch, stream = model_and_batch(kind)
+    at, rows = some_slots(batch, stream, 0.2), []
+    for block in model.stack.blocks:
+        block.mlp.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    model.encode(batch, at=at)
+    whole = len(batch.inputs["tokens"])
+    assert rows == [whole, whole, len(at)]

@@ -97,7 +97,7 @@ def test_a_fresh_clip_of_ours_is_opened_with_its_stock_processor(tmp_path):
     ]
     lengths = np.array([len(row) for row in rows])
     batch = packed(Sequences(np.concatenate(rows), lengths, np.arange(5)))
-    found = head.of_texts(model.encode(batch), batch.layout["tokens"])
+    found = head.of_texts(lambda at: model.encode(batch, at=at), batch.layout["tokens"])
     assert_close(found, expected.text_embeds)
 
 
@@ -142,8 +142,10 @@ def test_a_slip_in_the_reading_shows_in_the_scores(tmp_path, slip):
         head.text_pooler.pooling = "first"
     batch = pairs()
     causal = False if slip == "causal" else None
-    texts = head.of_texts(model.encode(batch, causal=causal), batch.layout["tokens"])
-    images = head.of_images(model.encode_images(batch), batch.layout["pixels"])
+    texts = head.of_texts(
+        lambda at: model.encode(batch, causal=causal, at=at), batch.layout["tokens"]
+    )
+    images = head.of_images(lambda at: model.encode_images(batch, at=at), batch.layout["pixels"])
     scores = head.factor() * texts @ images.t()
     scores = scores.t() if slip == "towers" else scores
     assert (scores - pair_outputs(theirs).logits_per_text).abs().max() > 1e-2
@@ -165,13 +167,17 @@ def test_one_tower_with_its_projection_is_read(tmp_path):
         assert head.scale is None
         if name == "Text":
             assert loaded.model.arrangement == "decoder"
-            vectors = head.of_texts(loaded.model.encode(batch), batch.layout["tokens"])
+            vectors = head.of_texts(
+                lambda at, m=loaded.model, b=batch: m.encode(b, at=at), batch.layout["tokens"]
+            )
             expected = theirs(**stock_inputs(captions(), pad=END)).text_embeds
             assert_close(vectors, torch.nn.functional.normalize(expected))
         else:
             assert loaded.model.arrangement == "image encoder"
             alone = Batch(batch.inputs, {"tokens": batch.layout["pixels"]}, {})
-            vectors = head.of_images(loaded.model.encode(alone), batch.layout["pixels"])
+            vectors = head.of_images(
+                lambda at, m=loaded.model, b=alone: m.encode(b, at=at), batch.layout["pixels"]
+            )
             expected = theirs(pixel_values=values(IMAGES)).image_embeds
             assert_close(vectors, torch.nn.functional.normalize(expected))
         with pytest.raises(InputError) as caught:

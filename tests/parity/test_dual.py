@@ -133,8 +133,8 @@ def test_fresh_towers_of_ours_are_opened_by_transformers(tmp_path):
     randomise(head)
     save_model(model, {"pair": head}, tmp_path)
     batch = pairs()
-    texts = head.of_texts(model.encode(batch), batch.layout["tokens"])
-    images = head.of_images(model.encode_images(batch), batch.layout["pixels"])
+    texts = head.of_texts(lambda at: model.encode(batch, at=at), batch.layout["tokens"])
+    images = head.of_images(lambda at: model.encode_images(batch, at=at), batch.layout["pixels"])
     theirs = pair_outputs(opened("VisionTextDualEncoderModel", tmp_path))
     assert_same_outputs((texts, images, head.factor() * texts @ images.t()), theirs)
 

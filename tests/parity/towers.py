@@ -59,8 +59,8 @@ def outputs(loaded, layout=packed):
     """Text vectors, image vectors and scores of texts (rows) with images."""
     batch, head = pairs(layout), loaded.heads["pair"]
     model = loaded.model
-    texts = head.of_texts(model.encode(batch), batch.layout["tokens"])
-    images = head.of_images(model.encode_images(batch), batch.layout["pixels"])
+    texts = head.of_texts(lambda at: model.encode(batch, at=at), batch.layout["tokens"])
+    images = head.of_images(lambda at: model.encode_images(batch, at=at), batch.layout["pixels"])
     return texts, images, head.factor() * texts @ images.t()
 
 

@@ -146,10 +146,14 @@ def weights(begin: np.ndarray, length: np.ndarray, *, size: int, side: int) -> n
     scale = length / side
     reach = np.maximum(scale, 1.0)  # half width of the triangle
     centre = begin[:, None] + (np.arange(side) + 0.5) * scale[:, None]  # S O
-    away = np.arange(size) + 0.5 - centre[:, :, None]
-    raw = np.maximum(0.0, 1.0 - np.abs(away) / reach[:, None, None])
-    whole: np.ndarray = np.rint(raw / raw.sum(-1, keepdims=True) * FINE).astype(np.float32)
-    return whole
+    raw = np.arange(size) + 0.5 - centre[:, :, None]  # in place from here on: large arrays
+    np.abs(raw, out=raw)
+    raw /= reach[:, None, None]
+    np.subtract(1.0, raw, out=raw)
+    np.maximum(0.0, raw, out=raw)
+    raw /= raw.sum(-1, keepdims=True)
+    raw *= FINE
+    return np.rint(raw, out=raw).astype(np.float32)
 
 
 def _rounded(sums: np.ndarray) -> np.ndarray:

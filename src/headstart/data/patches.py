@@ -119,8 +119,16 @@ def lay_out_patches(
     chosen = np.broadcast_to(np.arange(number), (count, number)) if kept is None else kept
     layout = image_layout(chosen)
     stream = np.zeros((count, 1 + chosen.shape[1], size), dtype=np.float32)
-    stream[:, 1:] = patches if kept is None else np.take_along_axis(patches, kept[:, :, None], 1)
+    stream[:, 1:] = patches if kept is None else of_each(patches, kept)
     return torch.from_numpy(stream.reshape(-1, size)), layout
+
+
+def of_each(patches: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The patches (S, K, D) of these numbers (S, K), of each image's (S, P, D)."""
+    count, number, size = patches.shape
+    rows = numbers + np.arange(count)[:, None] * number
+    found: np.ndarray = patches.reshape(-1, size).take(rows, axis=0)
+    return found
 
 
 def image_layout(chosen: np.ndarray) -> Layout:

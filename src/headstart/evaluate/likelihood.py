@@ -165,8 +165,8 @@ def _causal(
     last = layout.lengths[whose] - int(vocabulary.sep is not None)
     asked = (sequence >= 0) & (layout.positions >= first) & (layout.positions < last)
     at = torch.nonzero(asked).flatten()
-    hidden = model.encode(batch, causal=True)
-    found = log_chances(model, head, hidden[at - 1], tokens[at])
+    hidden = model.encode(batch, causal=True, at=at - 1)
+    found = log_chances(model, head, hidden, tokens[at])
     return _by_window(found, sequence[at], len(windows))
 
 
@@ -182,7 +182,7 @@ def _masked(
     at = first + int(vocabulary.cls is not None) + torch.from_numpy(hides).to(first.device)
     right = batch.inputs["tokens"][at].clone()
     batch.inputs["tokens"][at] = vocabulary.mask
-    found = log_chances(model, head, model.encode(batch)[at], right)
+    found = log_chances(model, head, model.encode(batch, at=at), right)
     owner = torch.from_numpy(np.repeat(np.arange(len(windows)), windows.lengths))
     return _by_window(found, owner, len(windows))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from headstart.batch import Batch
 from headstart.data.image_batches import PIXELS
@@ -81,8 +82,7 @@ class Towers:
                 tokens.take(chosen), prefix=words.cls, suffix=words.sep, pad=words.pad
             )
             batch = Batch({"tokens": stream}, {"tokens": layout}, {}).to(self._device)
-            vectors = self.head.of_texts(self.model.encode(batch), batch.layout["tokens"])
-            found.append(vectors.cpu().numpy())
+            found.append(self._of_texts(batch).cpu().numpy())
             progress(int(chosen[-1]) + 1, len(texts))
         return demand_finite(np.concatenate(found))
 
@@ -99,10 +99,17 @@ class Towers:
             values = self.frame.scale.apply(np.asarray(pixels[chosen]))
             stream, layout = lay_out_patches(cut(values, self.frame.patch_size))
             batch = Batch({PIXELS: stream}, {PIXELS: layout}, {}).to(self._device)
-            vectors = self.head.of_images(self.model.encode_images(batch), batch.layout[PIXELS])
-            found.append(vectors.cpu().numpy())
+            found.append(self._of_images(batch).cpu().numpy())
             progress(int(chosen[-1]) + 1, len(pixels))
         return demand_finite(np.concatenate(found))
+
+    def _of_texts(self, batch: Batch) -> Tensor:
+        layout = batch.layout["tokens"]
+        return self.head.of_texts(lambda at: self.model.encode(batch, at=at), layout)
+
+    def _of_images(self, batch: Batch) -> Tensor:
+        layout = batch.layout[PIXELS]
+        return self.head.of_images(lambda at: self.model.encode_images(batch, at=at), layout)
 
     @property
     def _device(self) -> torch.device:

@@ -168,8 +168,9 @@ def text_losses(
         for chosen in _alike(pairs.lengths, TOKENS_PER_BATCH):
             poll()
             batch = task.prepare(pairs.take(chosen)).to(device)
-            states = task.states(model, batch)[batch.targets["slots"]]
-            found = -log_chances(model, head, states, batch.targets["labels"]).double().cpu()
+            labels = batch.targets["labels"]
+            states = task.states(model, batch)[: len(labels)]
+            found = -log_chances(model, head, states, labels).double().cpu()
             owner = batch.targets["owner"].cpu().numpy()
             sums[chosen] = np.bincount(owner, found.numpy(), len(chosen))
             counts[chosen] = np.bincount(owner, minlength=len(chosen))

@@ -49,7 +49,7 @@ class MaskedPatchHead(nn.Module):
         filler = self.mask_token.to(kept.dtype)[0].expand(len(whole.positions), -1)
         x = filler.index_copy(0, place, kept)
         x = x + self.positions[0].to(kept.dtype).index_select(0, whole.positions)
-        out: Tensor = self.predict(self.stack(x, whole).index_select(0, slots))
+        out: Tensor = self.predict(self.stack(x, whole, at=slots))
         return out
 
 

@@ -56,29 +56,39 @@ class Model(nn.Module):
             return "image encoder"
         return "decoder" if self.config.causal else "encoder"
 
-    def encode(self, batch: Batch, *, causal: bool | None = None) -> Tensor:
+    def encode(
+        self, batch: Batch, *, causal: bool | None = None, at: Tensor | None = None
+    ) -> Tensor:
         """Last hidden states (T, hidden) of the batch's "tokens" stream.
 
         causal: whether tokens see only what came before; None: as the family has it.
+        at: slots (N,) whose states alone are wanted, (N, hidden), which takes less time.
         """
         layout = batch.layout["tokens"]
-        out: Tensor = self.stack(self._embedded(batch), layout, causal=causal)
+        out: Tensor = self.stack(self._embedded(batch), layout, causal=causal, at=at)
         return out
 
-    def encode_images(self, batch: Batch) -> Tensor:
+    def encode_images(self, batch: Batch, *, at: Tensor | None = None) -> Tensor:
         """Last hidden states of the "pixels" stream, which has a layout of its own beside texts."""
         assert self.images is not None, "a model of two towers"
-        return self.images.encode(replace(batch, layout={"tokens": batch.layout["pixels"]}))
+        part = replace(batch, layout={"tokens": batch.layout["pixels"]})
+        return self.images.encode(part, at=at)
 
     def decode(
-        self, batch: Batch, memory: Tensor | None = None, cache: Cache | None = None
+        self,
+        batch: Batch,
+        memory: Tensor | None = None,
+        cache: Cache | None = None,
+        *,
+        at: Tensor | None = None,
     ) -> Tensor:
         """Last hidden states of what is decoded: of "decoder_tokens", in a decoder of "tokens".
 
         memory: the states that `encode` gave, for an encoder-decoder; may be left out once the
             cache has met them.
         cache: see `new_cache`; the batch then holds what comes next in each of its sequences.
-        Returns (T, hidden).
+        at: slots (N,) whose states alone are wanted.
+        Returns (T, hidden), or (N, hidden).
         """
         stack = self.stack if self.decoder is None else self.decoder
         stream = "tokens" if self.decoder is None else "decoder_tokens"
@@ -87,7 +97,7 @@ class Model(nn.Module):
             layout = cache.continued(layout)
         seen = None if memory is None else Memory(memory, batch.layout["tokens"])
         x = self.embed(batch.inputs[stream], layout)
-        out: Tensor = stack(x, layout, memory=seen, cache=cache)
+        out: Tensor = stack(x, layout, memory=seen, cache=cache, at=at)
         return out
 
     def read(self, batch: Batch) -> Tensor:

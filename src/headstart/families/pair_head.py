@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.batch import Layout
-from headstart.families.pooler import Pooler
+from headstart.families.pooler import Pooler, States
 from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
 
@@ -37,17 +37,17 @@ class PairHead(nn.Module):
         both = texts is not None and images is not None
         self.scale = nn.Parameter(torch.tensor([SCALE])) if both else None
 
-    def of_texts(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """(T, hidden) last states of texts to (S, C) vectors of length 1, fp32."""
+    def of_texts(self, states: States, layout: Layout) -> Tensor:
+        """Last states of texts to (S, C) vectors of length 1, fp32."""
         assert self.texts is not None, "a model that reads texts"
         assert self.text_pooler is not None, "a model that reads texts"
-        return _unit(self.texts(self.text_pooler(hidden, layout)))
+        return _unit(self.texts(self.text_pooler.read(states, layout)))
 
-    def of_images(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """(T, hidden) last states of images to (S, C) vectors of length 1, fp32."""
+    def of_images(self, states: States, layout: Layout) -> Tensor:
+        """Last states of images to (S, C) vectors of length 1, fp32."""
         assert self.images is not None, "a model that reads images"
         assert self.image_pooler is not None, "a model that reads images"
-        return _unit(self.images(self.image_pooler(hidden, layout)))
+        return _unit(self.images(self.image_pooler.read(states, layout)))
 
     def poolers(self) -> list[tuple[str, Pooler]]:
         """Those that there are, by name."""

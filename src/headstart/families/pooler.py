@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,9 @@ from headstart.batch import Layout
 from headstart.families.style import HeadStyle, Pooling
 from headstart.nn import Norm, TransformerConfig
 from headstart.nn.mlp import ACTIVATIONS
+
+# computes the states (N, hidden) at some slots (N,), or all of them (T, hidden)
+States = Callable[[Tensor | None], Tensor]
 
 FLOOR = 0.01  # of the widest direction's variance: others are not made wider than that allows
 
@@ -29,7 +34,14 @@ class Pooler(nn.Module):
 
     def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
         """hidden: (T, hidden). Returns (S, width)."""
-        x = pool(hidden, layout, self.pooling)
+        return self.finish(pool(hidden, layout, self.pooling))
+
+    def read(self, states: States, layout: Layout) -> Tensor:
+        """The same of states that are computed where they are read alone."""
+        return self.finish(pooled(states, layout, self.pooling))
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What follows pooling: (S, hidden) to (S, width)."""
         if self.dense is not None:
             x = self.activation(self.dense(x))
         return x if self.norm is None else self.norm(x)
@@ -54,12 +66,24 @@ class Pooler(nn.Module):
             self.dense.bias.copy_(-weight @ middle)
 
 
+def pooled(states: States, layout: Layout, pooling: Pooling) -> Tensor:
+    """One vector a sequence, (S, hidden), of states that are computed where they are read."""
+    at = _read(layout, pooling)
+    return pool(states(None), layout, pooling) if at is None else states(at)
+
+
+def _read(layout: Layout, pooling: Pooling) -> Tensor | None:
+    """The slot (S,) at which each sequence is read; None for all of its tokens."""
+    if pooling == "first":
+        return layout.first
+    return layout.first + layout.lengths - 1 if pooling == "last" else None
+
+
 def pool(hidden: Tensor, layout: Layout, pooling: Pooling) -> Tensor:
     """One vector a sequence, (S, hidden), from a stream (T, hidden); padding never counts."""
-    if pooling == "first":
-        return hidden.index_select(0, layout.first)
-    if pooling == "last":
-        return hidden.index_select(0, layout.first + layout.lengths - 1)
+    at = _read(layout, pooling)
+    if at is not None:
+        return hidden.index_select(0, at)
     count = len(layout.lengths)
     # padding goes to one extra row, which is cut off
     owner = torch.where(layout.sequence < 0, count, layout.sequence)

@@ -25,9 +25,11 @@ from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
 from headstart.nn.mask import Crossings, Masks, RowMask, RunMask
 from headstart.nn.position import Rotation, rotate
+from headstart.nn.rows import chosen
 
 PRODUCTS_BELOW = 320  # row width (tokens) up to which training on a CPU multiplies explicitly
 ANSWERS_BELOW = 512  # the same for answering, where the processor has no matrix tiles
+NARROW = 32  # row width below which softmax of half-precision numbers is not vectorised
 LEAST_SCORES = 2**14  # scores a head, below which calling several products costs more than they do
 
 
@@ -51,13 +53,16 @@ class Attention(nn.Module):
         masks: Masks,
         turn: Rotation | None,
         past: Past | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         """x: (T, hidden); turn: rotary angles, if the positions are rotary. Returns (T, hidden).
 
-        past: earlier tokens, which are seen instead of what `masks` say.
+        past: earlier tokens, which are seen instead of what `masks` say. at: the slots (N,) that
+        are asked for; then (N, hidden) is returned.
         """
         dropout = self.dropout if self.training else 0.0
-        out: Tensor = self.out(self.heads.mix(self.qkv(x), masks, turn, past, dropout=dropout))
+        mixed = self.heads.mix(self.qkv(x), masks, turn, past, dropout=dropout)
+        out: Tensor = self.out(chosen(mixed, at))
         return out
 
 
@@ -127,12 +132,16 @@ def by_sequence(
     Returns (T, H * D).
     """
     found = []
-    for group, (k, v) in zip(crossings.groups, sources, strict=True):
+    asked = [group.queries for group in crossings.groups if group.queries is not None]
+    flat = q.flatten(1)
+    if asked:  # at once: so is the gradient
+        flat = flat.index_select(0, torch.cat([queries.flatten() for queries in asked]))
+    parts = torch.split(flat, [queries.numel() for queries in asked] or [len(flat)])
+    for group, part, (k, v) in zip(crossings.groups, parts, sources, strict=True):
         if group.queries is None:  # one of each sequence, in order
-            rows = q[:, :, None]
+            rows = part.view(-1, *q.shape[1:])[:, :, None]
         else:
-            rows = q.flatten(1).index_select(0, group.queries.flatten())
-            rows = rows.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
+            rows = part.view(*group.queries.shape, *q.shape[1:]).transpose(1, 2)  # R H W D
         bias = None if group.bias is None else group.bias.to(k.dtype)
         mixed = _mix_rows(rows.to(k.dtype), k, v, bias, scale=scale, dropout=dropout)
         found.append(mixed.transpose(1, 2).reshape(-1, q.shape[1] * q.shape[2]).to(q.dtype))
@@ -287,7 +296,7 @@ class _RowProducts(torch.autograd.Function):
             for bias in (_bias(mask, scores), *relative[number : number + 1]):
                 if bias is not None:
                     scores.view(mask.count, heads, mask.width, mask.width).add_(bias)
-            weights = softmax_(scores)
+            weights = _shares(scores)
             mixed = torch.bmm(weights, v).view(mask.count, heads, mask.width, dim)
             out[span].view(*rows, heads, dim).copy_(mixed.transpose(1, 2))
             saved += [split, weights]
@@ -319,7 +328,7 @@ class _RowProducts(torch.autograd.Function):
             grad = grad.reshape(-1, mask.width, dim)
             q, k, v = split.view(3, -1, mask.width, dim).unbind(0)
             through = torch.bmm(grad, v.transpose(1, 2))
-            scores = torch._softmax_backward_data(through, weights, -1, weights.dtype)
+            scores = _scores_gradient(through, weights)
             if ctx.near:
                 square = scores.view(mask.count, heads, mask.width, mask.width)
                 near.append(square.sum(0, keepdim=True))
@@ -338,6 +347,23 @@ class _RowProducts(torch.autograd.Function):
 def softmax_(scores: Tensor) -> Tensor:
     """Softmax over the last axis, written over its argument: fresh memory costs more than it."""
     return torch.ops.aten._softmax.out(scores, -1, False, out=scores)  # type: ignore[no-any-return]
+
+
+def _shares(scores: Tensor) -> Tensor:
+    """Softmax over the last axis, perhaps written over its argument."""
+    if scores.shape[-1] < NARROW:
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        return torch.softmax(scores, -1, dtype=wide).to(scores.dtype)
+    return softmax_(scores)
+
+
+def _scores_gradient(above: Tensor, shares: Tensor) -> Tensor:
+    """Gradient of the scores, from that of their softmax (`above`) and the softmax itself."""
+    wide = shares.dtype
+    if shares.shape[-1] < NARROW:
+        wide = torch.promote_types(shares.dtype, torch.float32)
+    found: Tensor = torch._softmax_backward_data(above.to(wide), shares.to(wide), -1, wide)
+    return found.to(shares.dtype)
 
 
 def _span(mask: RowMask) -> slice:

@@ -14,6 +14,7 @@ from headstart.nn.mask import Masks
 from headstart.nn.mlp import MLP
 from headstart.nn.norm import Norm
 from headstart.nn.position import Rotation
+from headstart.nn.rows import chosen
 
 
 class Block(nn.Module):
@@ -38,19 +39,27 @@ class Block(nn.Module):
         turn: Rotation | None,
         past: Past | None = None,
         seen: Seen | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         """x: (T, hidden). Returns the same shape.
 
         past: earlier tokens of the sequences, seen instead of what `masks` say; seen: the memory.
+        at: the slots (N,) that are asked for; then (N, hidden) is returned, and of the other slots
+        no more is computed than what these attend to.
         """
+        here = at if self.cross is None else None  # cross-attention asks by slots of all tokens
         if self.pre:
-            x = x + self._drop(self.attention(self.attention_norm(x), masks, turn, past))
+            mixed = self.attention(self.attention_norm(x), masks, turn, past, here)
+            x = chosen(x, here) + self._drop(mixed)
             if self.cross is not None:
-                x = x + self._drop(self.cross(self.cross_norm(x), seen, past))
+                mixed = self.cross(self.cross_norm(x), seen, past, at)
+                x = chosen(x, at) + self._drop(mixed)
             return x + self._drop(self.mlp(self.mlp_norm(x)))
-        x = self.attention_norm(x + self._drop(self.attention(x, masks, turn, past)))
+        mixed = self.attention(x, masks, turn, past, here)
+        x = self.attention_norm(chosen(x, here) + self._drop(mixed))
         if self.cross is not None:
-            x = self.cross_norm(x + self._drop(self.cross(x, seen, past)))
+            mixed = self.cross(x, seen, past, at)
+            x = self.cross_norm(chosen(x, at) + self._drop(mixed))
         out: Tensor = self.mlp_norm(x + self._drop(self.mlp(x)))
         return out
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from headstart.batch import Layout
@@ -14,6 +15,7 @@ from headstart.nn.attention import by_sequence
 from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
 from headstart.nn.mask import Crossings
+from headstart.nn.rows import chosen
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,14 @@ class CrossAttention(nn.Module):
         self.kv: nn.Module = nn.Linear(config.hidden_size, 2 * shared, bias=config.bias)
         self.out = nn.Linear(width, config.hidden_size, bias=config.bias)
 
-    def forward(self, x: Tensor, seen: Seen, past: Past | None = None) -> Tensor:
-        """x: (T, hidden); past: keeps the memory's keys and values. Returns (T, hidden)."""
-        out: Tensor = self.out(self.mix(x, seen, past))
+    def forward(
+        self, x: Tensor, seen: Seen, past: Past | None = None, at: Tensor | None = None
+    ) -> Tensor:
+        """x: (T, hidden); past: keeps the memory's keys and values. Returns (T, hidden).
+
+        at: the slots (N,) that are asked for; then (N, hidden) is returned.
+        """
+        out: Tensor = self.out(chosen(self.mix(x, seen, past), at))
         return out
 
     def mix(self, x: Tensor, seen: Seen, past: Past | None = None) -> Tensor:
@@ -69,13 +76,17 @@ class CrossAttention(nn.Module):
         if known is not None:
             return [known]
         assert seen.states is not None, "cross-attention needs a memory"
-        kv, groups = self.kv(seen.states), seen.crossings.groups
-        found = []
+        groups, shapes = seen.crossings.groups, []
         for group in groups:
             assert group.keys is not None, "the memory is a stream"
-            rows = kv.index_select(0, group.keys.flatten())
-            rows = rows.view(*group.keys.shape, 2, self.kv_heads, -1)
-            k, v = rows.transpose(1, 3).unbind(2)
+            shapes.append(group.keys.shape)
+        places = torch.cat([group.keys.flatten() for group in groups if group.keys is not None])
+        every = self.kv(seen.states).index_select(0, places)  # at once: so is its gradient
+        found = []
+        for shape, rows in zip(
+            shapes, torch.split(every, [s.numel() for s in shapes]), strict=True
+        ):
+            k, v = rows.view(*shape, 2, self.kv_heads, -1).transpose(1, 3).unbind(2)
             found.append((k, v))
         if past is not None:
             past.remember(*found[0], groups[0].bias)

@@ -82,5 +82,6 @@ class _GatedGelu(torch.autograd.Function):
         back = torch.empty_like(h)
         below, beside = torch.chunk(back, 2, -1)
         torch.mul(grads[0], opened, out=beside)
-        below.copy_(torch.ops.aten.gelu_backward(grads[0] * value, gate))
+        # half rows are computed far slower than copied
+        below.copy_(torch.ops.aten.gelu_backward(grads[0] * value, gate.contiguous()))
         return back

@@ -20,6 +20,7 @@ from headstart.nn.cross import Seen
 from headstart.nn.mask import Masks
 from headstart.nn.mlp import activated
 from headstart.nn.position import Rotation
+from headstart.nn.rows import chosen
 from headstart.nn.stack import Transformer
 
 ROWS = 4096  # tokens for which oneDNN is asked to choose a layout; any number can be answered
@@ -105,17 +106,19 @@ class PackedBlock(nn.Module):
         turn: Rotation | None,
         past: Past | None = None,
         seen: Seen | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """x: (T, hidden). Returns the same shape; see `Block`."""
+        """x: (T, hidden). Returns the same shape, or (N, hidden) at some slots; see `Block`."""
         norm, qkv, out, mlp_norm, up, down = self._calls
+        here = at if self.cross is None else None
         mixed = self.heads.mix(qkv(norm(x) if self.pre else x), masks, turn, past)
-        x = out(mixed, x)
+        x = out(chosen(mixed, here), chosen(x, here))
         if not self.pre:
             x = norm(x)
         if self.cross is not None and self.cross_out is not None:
             assert seen is not None, "cross-attention needs a memory"
             mixed = self.cross.mix(self.cross_norm(x) if self.pre else x, seen, past)
-            x = self.cross_out(mixed, x)
+            x = self.cross_out(chosen(mixed, at), chosen(x, at))
             x = x if self.pre else self.cross_norm(x)
         h = activated(up(mlp_norm(x) if self.pre else x), self.activation, self.gated)
         x = down(h, x)

@@ -22,6 +22,9 @@ from headstart.nn.mask import Masks, crossings, row_masks, run_mask
 from headstart.nn.norm import Norm
 from headstart.nn.position import RelativeBias, rotation
 from headstart.nn.reversible import branches_of, run, states
+from headstart.nn.rows import chosen, filled
+
+FEW = 0.75  # share of the slots up to which choosing them before the last block's MLP saves time
 
 
 class Transformer(nn.Module):
@@ -50,6 +53,7 @@ class Transformer(nn.Module):
         causal: bool | None = None,
         memory: Memory | None = None,
         cache: Cache | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         """x: (T, hidden). Returns the last hidden states, (T, hidden); twice as wide if reversible.
 
@@ -57,15 +61,17 @@ class Transformer(nn.Module):
         memory: what cross-attention sees; may be left out once the cache has met it.
         cache: holds earlier tokens and keeps these; `layout` is then `cache.continued`, and each
             token sees its sequence up to itself. Without gradients only.
+        at: slots (N,) whose last states alone are wanted, (N, hidden): the last block then computes
+            nothing for the others but what these attend to.
         """
         if self.config.long_range is not None:
             if cache is not None:
                 raise InputError(
                     "a Reformer has no cache for decoding: encode the whole text for each token"
                 )
-            x = run(x, branches_of(self.blocks, self.config, layout, causal=causal))
+            x = chosen(run(x, branches_of(self.blocks, self.config, layout, causal=causal)), at)
             return x if self.norm is None else torch.as_tensor(self.norm(x))
-        for state in self._states(x, layout, causal, memory, cache):
+        for state in self._states(x, layout, causal, memory, cache, at):
             x = state  # the one before is let go: its memory serves the next block
         if cache is not None:
             cache.advance(layout)
@@ -89,6 +95,7 @@ class Transformer(nn.Module):
         causal: bool | None,
         memory: Memory | None = None,
         cache: Cache | None = None,
+        at: Tensor | None = None,
     ) -> Iterator[Tensor]:
         config = self.config
         ordered = config.causal if causal is None else causal
@@ -116,10 +123,14 @@ class Transformer(nn.Module):
             if config.window is not None and config.local_rope_theta != config.rope_theta:
                 near = rotation(position, width, theta=config.local_rope_theta, dtype=x.dtype)
         last = len(self.blocks) - 1
+        few = at is not None and len(at) < FEW * len(x)
         for layer, block in enumerate(self.blocks):
             wide = config.is_global(layer)
             past = None if cache is None or step is None else Past(cache, step, layer)
-            x = block(x, full if wide else local, turn if wide else near, past, seen)
+            early = filled(at) if few and at is not None and layer == last else None
+            x = block(x, full if wide else local, turn if wide else near, past, seen, early)
+            if at is not None and layer == last:
+                x = x[: len(at)] if few else chosen(x, at)
             if layer == last and self.norm is not None:
                 x = self.norm(x)
             yield x

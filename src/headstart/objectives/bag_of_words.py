@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from headstart.batch import Batch, Sequences
 from headstart.families.model import Model
 from headstart.families.pooler import pool
+from headstart.nn.rows import filled
 from headstart.objectives.objective import Loss
-from headstart.objectives.table_loss import filled, table_loss
+from headstart.objectives.table_loss import table_loss
 
 
 @dataclass(eq=False)
@@ -59,6 +60,9 @@ class BagOfWords:
         order = np.unique(rows, return_inverse=True)[1]
         batch.targets[f"{self.name}.at"] = torch.from_numpy(np.stack([order, columns]))
         batch.targets[f"{self.name}.shares"] = torch.from_numpy(shares)
+
+    def asked(self, batch: Batch) -> None:
+        """All of the stream."""
 
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Mean over the windows that have targets."""

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from headstart.batch import Batch, Sequences
 from headstart.families.heads import CausalLanguageHead, MaskedLanguageHead, make_head
 from headstart.families.model import Model
+from headstart.nn.rows import filled
 from headstart.objectives.masked_language import MaskedLanguage
 from headstart.objectives.objective import Loss, Vocabulary
-from headstart.objectives.table_loss import filled, table_loss
+from headstart.objectives.table_loss import table_loss
 
 CAUSAL = "causal"
 
@@ -45,10 +46,13 @@ class CausalLanguage:
         """Every token but the last of its sequence has a target."""
         mark_next(batch, sequences, self.name, self.vocabulary)
 
+    def asked(self, batch: Batch) -> Tensor:
+        """The tokens that another one follows, filled up to an even size."""
+        return filled(batch.targets[f"{self.name}.slots"])
+
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Cross-entropy over all next tokens."""
-        slots, labels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.labels"]
-        return next_token_loss(model, head, hidden, slots=slots, labels=labels)
+        return next_token_loss(model, head, hidden, batch.targets[f"{self.name}.labels"])
 
 
 @dataclass(eq=False)
@@ -80,23 +84,25 @@ class HybridLanguage:
         else:
             self.masked.mark(batch, sequences, rng, progress)
 
+    def asked(self, batch: Batch) -> Tensor:
+        """The tokens with targets, of which a causal batch has more."""
+        return self.masked.asked(batch)
+
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """The same head and loss for both kinds of batch."""
         assert isinstance(head, MaskedLanguageHead)
         return self.masked.loss(model, head, hidden, batch)
 
 
-def next_token_loss(
-    model: Model, head: nn.Module, hidden: Tensor, *, slots: Tensor, labels: Tensor
-) -> Loss:
-    """Mean cross-entropy of the tokens (N,) that follow these slots (N,) of the stream."""
-    if not len(slots):
+def next_token_loss(model: Model, head: nn.Module, hidden: Tensor, labels: Tensor) -> Loss:
+    """Mean cross-entropy of the tokens (N,) that follow; hidden: what `nn.rows.filled` asks for."""
+    if not len(labels):
         return Loss(hidden.sum().float() * 0, 0)
     assert isinstance(head, CausalLanguageHead)
-    features = head.features(hidden.index_select(0, filled(slots)))
+    features = head.features(hidden)
     table = head.table(model.embed.tokens.weight)
     value = table_loss(features, table, head.added(features), labels, count=len(labels))
-    return Loss(value, len(slots))
+    return Loss(value, len(labels))
 
 
 def mark_next(batch: Batch, sequences: Sequences, name: str, vocabulary: Vocabulary) -> None:

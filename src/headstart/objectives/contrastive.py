@@ -81,6 +81,9 @@ class Contrast:
         image = np.arange(len(views)).repeat(views.shape[1])
         return Shown(stream, layout, {f"{self.name}.of": torch.from_numpy(image)})
 
+    def asked(self, batch: Batch) -> None:
+        """All of the stream."""
+
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Mean over the sequences that have another view in the batch."""
         of = batch.targets[f"{self.name}.of"]

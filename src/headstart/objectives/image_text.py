@@ -144,8 +144,9 @@ class ImageText:
 
 def pair_vectors(model: Model, head: PairHead, batch: Batch) -> tuple[Tensor, Tensor]:
     """Unit vectors of the batch's "tokens" and "pixels", (S, C) each."""
-    texts = head.of_texts(model.encode(batch), batch.layout["tokens"])
-    return texts, head.of_images(model.encode_images(batch), batch.layout[PIXELS])
+    layouts = batch.layout
+    texts = head.of_texts(lambda at: model.encode(batch, at=at), layouts["tokens"])
+    return texts, head.of_images(lambda at: model.encode_images(batch, at=at), layouts[PIXELS])
 
 
 def _chunks(batch: Batch) -> int:

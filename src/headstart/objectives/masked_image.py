@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.batch import Batch, Sequences
-from headstart.data.patches import PixelFrame, image_layout, lay_out_patches
+from headstart.data.patches import PixelFrame, image_layout, lay_out_patches, of_each
 from headstart.families.heads import make_head
 from headstart.families.image_heads import MaskedPatchHead, PixelHead
 from headstart.families.model import Model
@@ -57,8 +57,8 @@ class MaskedAutoencoder:
         kept, hidden = split_patches(noise, rate=self.decoder.mask_ratio)
         stream, layout = lay_out_patches(patches, kept=kept)
         whole = image_layout(np.broadcast_to(np.arange(patches.shape[1]), patches.shape[:2]))
-        targets = np.take_along_axis(patches, hidden[:, :, None], 1)
-        targets = pixels_last(targets.reshape(-1, targets.shape[-1]), frame.patch_size)
+        targets = of_each(patches, hidden).reshape(-1, patches.shape[-1])
+        targets = pixels_last(targets, frame.patch_size)
         if self.decoder.normalised:
             targets = normalised(targets)
         slots = whole.first[:, None] + 1 + torch.from_numpy(hidden)
@@ -153,7 +153,7 @@ def pixels_last(patches: np.ndarray, patch: int) -> np.ndarray:
 
 def normalised(patches: np.ndarray) -> np.ndarray:
     """(N, D) with mean 0 and variance 1 each. Source: He et al. 2022, section 3."""
-    mean = patches.mean(1, keepdims=True)
-    variance = patches.var(1, ddof=1, keepdims=True)
-    scaled: np.ndarray = (patches - mean) / np.sqrt(variance + 1e-6)
+    scaled: np.ndarray = patches - patches.mean(1, keepdims=True)
+    variance = np.square(scaled).sum(1, keepdims=True) / (patches.shape[1] - 1)
+    scaled /= np.sqrt(variance + 1e-6)
     return scaled

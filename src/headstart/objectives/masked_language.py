@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from headstart.batch import Batch, Sequences
 from headstart.families.heads import MaskedLanguageHead, make_head
 from headstart.families.model import Model
+from headstart.nn.rows import filled
 from headstart.objectives.objective import Loss, Vocabulary, ordinary_slots
-from headstart.objectives.table_loss import filled, table_loss
+from headstart.objectives.table_loss import table_loss
 
 
 @dataclass(eq=False)
@@ -78,16 +79,20 @@ class MaskedLanguage:
         begins[1:] |= (np.diff(slots) > 1) | (np.diff(sequence) != 0)
         return begins
 
+    def asked(self, batch: Batch) -> Tensor:
+        """The chosen tokens, filled up to an even size."""
+        return filled(batch.targets[f"{self.name}.slots"])
+
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Cross-entropy over the chosen tokens only."""
         assert isinstance(head, MaskedLanguageHead)
-        slots, labels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.labels"]
-        if not len(slots):
+        labels = batch.targets[f"{self.name}.labels"]
+        if not len(labels):
             return Loss(hidden.sum().float() * 0, 0)
-        features = head.features(hidden.index_select(0, filled(slots)))
+        features = head.features(hidden)
         table = head.table(model.embed.tokens.weight)
         value = table_loss(features, table, head.added(features), labels, count=len(labels))
-        return Loss(value, len(slots))
+        return Loss(value, len(labels))
 
 
 def choose_words(starts: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:

@@ -39,6 +39,9 @@ class NextSentence:
         """The segments were paired when the batch was laid out; only the label is left."""
         batch.targets[f"{self.name}.labels"] = 1 - batch.targets["pairs.follows"]
 
+    def asked(self, batch: Batch) -> None:
+        """All of the stream."""
+
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Cross-entropy over the sequences."""
         assert isinstance(head, SequenceHead)

@@ -9,7 +9,7 @@ Legend: S sequences, T slots of the stream, N targets, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
@@ -21,6 +21,7 @@ from headstart.batch import Batch, Layout, Sequences
 from headstart.data.pack import lay_out
 from headstart.errors import InputError
 from headstart.families.model import Model
+from headstart.nn.rows import chosen
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,12 @@ class Part(Protocol):
         """Choose the targets and write them into the batch; may change the inputs."""
         ...
 
+    def asked(self, batch: Batch) -> Tensor | None:
+        """Slots (N,) whose last states the loss takes; None: all of the stream."""
+        ...
+
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
-        """Loss from the last hidden states (T, hidden): the decoder's if it has its own stream."""
+        """Loss from what it asked for, (N, hidden): the decoder's if it has its own stream."""
         ...
 
 
@@ -219,11 +224,33 @@ class Pretraining:
 
     def loss(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Loss:
         """Weighted sum of the parts' losses."""
-        hidden = model.encode(batch, causal=True if batch.task == "causal" else None)
-        if "decoder_tokens" in batch.inputs:
-            hidden = model.decode(batch, hidden)
-        losses = [p.loss(model, heads[p.name], hidden, batch) for p in self.parts]
+        causal = True if batch.task == "causal" else None
+
+        def states(at: Tensor | None) -> Tensor:
+            if "decoder_tokens" in batch.inputs:
+                return model.decode(batch, model.encode(batch), at=at)
+            return model.encode(batch, causal=causal, at=at)
+
+        found = states_at([part.asked(batch) for part in self.parts], states)
+        losses = [
+            part.loss(model, heads[part.name], hidden, batch)
+            for part, hidden in zip(self.parts, found, strict=True)
+        ]
         return weighted(self.parts, losses)
+
+
+def states_at(
+    asked: Sequence[Tensor | None], states: Callable[[Tensor | None], Tensor]
+) -> list[Tensor]:
+    """The states that each part asked for, (N, hidden), from one pass of the network.
+
+    asked: slots, or None for all. states: computes those at these slots.
+    """
+    slots = [some for some in asked if some is not None]
+    if len(slots) < len(asked):
+        whole = states(None)
+        return [chosen(whole, some) for some in asked]
+    return list(torch.split(states(torch.cat(slots)), [len(some) for some in slots]))
 
 
 class Weighted(Protocol):

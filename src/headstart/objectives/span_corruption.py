@@ -23,6 +23,7 @@ from headstart.data.targets import lay_out_targets
 from headstart.errors import InputError
 from headstart.families.heads import make_head
 from headstart.families.model import Model
+from headstart.nn.rows import filled
 from headstart.objectives.causal_language import next_token_loss
 from headstart.objectives.objective import Loss, Vocabulary
 
@@ -82,10 +83,13 @@ class SpanCorruption:
         batch.targets[f"{self.name}.slots"] = slots
         batch.targets[f"{self.name}.labels"] = labels[slots]
 
+    def asked(self, batch: Batch) -> Tensor:
+        """The decoder's tokens, filled up to an even size."""
+        return filled(batch.targets[f"{self.name}.slots"])
+
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Mean cross-entropy over all that is to be written."""
-        slots, labels = batch.targets[f"{self.name}.slots"], batch.targets[f"{self.name}.labels"]
-        return next_token_loss(model, head, hidden, slots=slots, labels=labels)
+        return next_token_loss(model, head, hidden, batch.targets[f"{self.name}.labels"])
 
 
 def hidden_tokens(

@@ -26,6 +26,7 @@ from headstart.data.targets import lay_out_targets
 from headstart.errors import InputError
 from headstart.families.heads import CausalLanguageHead, make_head
 from headstart.families.model import Model
+from headstart.nn.rows import filled
 from headstart.objectives.causal_language import next_token_loss
 from headstart.objectives.objective import Loss, Vocabulary
 
@@ -159,19 +160,16 @@ class Write:
         return batch
 
     def states(self, model: Model, batch: Batch) -> Tensor:
-        """(T, hidden) of the stream that writes."""
-        hidden = model.encode(batch)
-        return hidden if self.start is None else model.decode(batch, hidden)
+        """(N, hidden) at the targets of the stream that writes, filled up to an even size."""
+        at = filled(batch.targets["slots"])
+        if self.start is None:
+            return model.encode(batch, at=at)
+        return model.decode(batch, model.encode(batch), at=at)
 
     def loss(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Loss:
         """Mean cross-entropy over all that is to be written."""
-        return next_token_loss(
-            model,
-            heads["causal"],
-            self.states(model, batch),
-            slots=batch.targets["slots"],
-            labels=batch.targets["labels"],
-        )
+        states, labels = self.states(model, batch), batch.targets["labels"]
+        return next_token_loss(model, heads["causal"], states, labels)
 
 
 def _part(sequences: Sequences, starts: np.ndarray, lengths: np.ndarray) -> Sequences:

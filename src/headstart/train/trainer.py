@@ -30,6 +30,7 @@ from headstart.train.identity import identify
 from headstart.train.keeper import Keeper
 from headstart.train.learner import Learner, Outcome, Probe, Source, StepRecord, Trainable
 from headstart.train.log import History, Value
+from headstart.train.memory import kept_memory
 from headstart.train.optim import Optimizer
 from headstart.train.plan import make_plan
 from headstart.train.precision import choose_precision, computing, named_parameters, plain_name
@@ -136,6 +137,7 @@ class Trainer:
         with ExitStack() as stack:
             self._signals = stack.enter_context(Signals())
             stack.enter_context(computing(self.precision))
+            stack.enter_context(kept_memory())
             self._open(stack)
             self.learner.train()
             try:
