@@ -27,7 +27,7 @@ from headstart.nn.position import Rotation, rotate
 
 PRODUCTS_BELOW = 320  # row width (tokens) up to which training on a CPU multiplies explicitly
 ANSWERS_BELOW = 512  # the same for answering, where the processor has no matrix tiles
-LEAST_SCORES = 2**10  # scores a head, up to which calling several products costs more than they do
+LEAST_SCORES = 2**12  # scores a head, up to which calling several products costs more than they do
 SAFE_SUMS = (1e-20, 1e30)  # of exponentials; outside them bf16 and fp32 run out of numbers
 
 

@@ -25,7 +25,6 @@ from headstart.families.catalog import find_model_type
 from headstart.families.fields import read_fields
 from headstart.families.heads import HeadKind
 from headstart.generate import Decoding, Ending, Stop, Token, Writer, generate, steps
-from headstart.generate.continuation import PACKED_FORMATS
 from headstart.generate.defaults import Choices, Defaults, decoding, read_defaults
 from headstart.serve.pieces import Pieces, Reader
 
@@ -118,7 +117,7 @@ class Generator:
         loaded = load_model(folder)
         if HEAD not in loaded.heads:
             raise InputError(_headless(folder))
-        model = for_inference(loaded.model, precision, formats=PACKED_FORMATS)
+        model = for_inference(loaded.model, precision)
         head = copy.deepcopy(loaded.heads[HEAD]).to(model.embed.tokens.weight.dtype)
         two = model.decoder is not None
         defaults = read_defaults(folder, two=two, end=special_ids(tokenizer).sep)
