@@ -73,7 +73,9 @@ def test_another_order_of_blocks_or_a_lost_residual_shows(kind, change, monkeypa
         blocks[0], blocks[2] = blocks[2], blocks[0]
     else:
         call = PackedLinear.forward
-        monkeypatch.setattr(PackedLinear, "forward", lambda self, x, onto=None: call(self, x))
+        monkeypatch.setattr(
+            PackedLinear, "forward", lambda self, x, onto=None, **how: call(self, x, **how)
+        )
         rounded = original
         pack(rounded.stack)
     wrong = (states(rounded) - exact).square().mean().sqrt()
@@ -117,13 +119,27 @@ def test_packed_blocks_give_the_states_that_alone_are_asked_for(kind):
     assert (found - whole[at.flip(0)]).abs().max() > 0.2 * whole.abs().max()
 
 
-def test_only_plain_blocks_in_bf16_can_be_packed():
+def test_only_plain_blocks_in_a_packed_format_can_be_packed():
     model = model_of("bert")
-    assert not can_pack(model.stack)
+    assert not can_pack(copy.deepcopy(model).double().stack)
     rounded = half(model)
     assert can_pack(rounded.stack)
     pack(rounded.stack)
     assert not can_pack(rounded.stack)
+
+
+@pytest.mark.parametrize("layout", [packed, padded])
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_fp32_packed_blocks_give_what_plain_ones_give(kind, layout):
+    model = model_of(kind)
+    if not can_pack(model.stack):
+        pytest.skip("this torch has no packed products")
+    exact = states(model, layout)
+    pack(model.stack)
+    assert (states(model, layout) - exact).abs().max() <= 1e-5 * exact.abs().max()
+    blocks = model.stack.blocks
+    blocks[0], blocks[2] = blocks[2], blocks[0]
+    assert (states(model, layout) - exact).abs().max() > 1e-2 * exact.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -136,8 +152,7 @@ def test_a_packed_decoder_that_looks_at_an_encoder_gives_the_same(family, dtype)
             weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
     exact = family_states(model)
     ready = copy.deepcopy(model).to(dtype)
-    formats = (torch.float32, torch.bfloat16)
-    if not can_pack(ready.decoder, formats=formats):
+    if not can_pack(ready.decoder):
         pytest.skip("this processor or this torch has no packed products in this format")
     plain = family_states(ready)
     for stack in (ready.stack, ready.decoder):

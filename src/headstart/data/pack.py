@@ -25,6 +25,7 @@ CALL_COST = 320
 WIDTH_OF_EQUAL_COST = 512
 PACKED_WIDTHS = (128, 192, 256, 384, 512)
 LEAST_FILLED = 256  # tokens of a stream, from which it is filled up to an even size
+FINEST = 4  # widths are multiples of it where a row holds one sequence
 MOST_GROUPS = 10  # one sequence a row
 MOST_BLOCKS = 4  # packed
 
@@ -245,9 +246,10 @@ def _stack_rows(
 def _one_a_row(lengths: np.ndarray) -> _Places:
     """Sorted by length and cut into the groups of least cost (dynamic programming)."""
     if len(lengths) == 1:
-        return _Places(np.zeros(1, np.int64), ((1, _round_up(int(lengths[0]), 8)),), packed=False)
+        width = _round_up(int(lengths[0]), FINEST)
+        return _Places(np.zeros(1, np.int64), ((1, width),), packed=False)
     order = np.argsort(-lengths, kind="stable")
-    padded = -(-lengths // 4) * 4  # widths of a multiple of four
+    padded = -(-lengths // FINEST) * FINEST
     widths, counts = np.unique(padded, return_counts=True)
     ends = _cheapest_groups(widths, counts, MOST_GROUPS)
     first = np.empty(len(lengths), dtype=np.int64)

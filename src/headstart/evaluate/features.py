@@ -182,16 +182,10 @@ def frozen(model: nn.Module) -> Iterator[None]:
             model.train()
 
 
-def for_inference(
-    model: Model,
-    precision: Precision,
-    *,
-    device: str = "",
-    formats: tuple[torch.dtype, ...] = (torch.bfloat16,),
-) -> Model:
+def for_inference(model: Model, precision: Precision, *, device: str = "") -> Model:
     """The model itself, or a copy in bf16 where that is asked for or pays, on the wanted device.
 
-    A copy in one of the formats on a CPU has its weights packed: it can only answer. device: as in
+    A copy on a CPU has its weights packed where the machine can: it can only answer. device: as in
     the settings; empty is where the model is.
     """
     weight = model.embed.tokens.weight
@@ -199,12 +193,12 @@ def for_inference(
     half = precision == "bf16" or (precision == "auto" and computes_bf16(wanted))
     dtype = torch.bfloat16 if half else weight.dtype
     stacks = [stack for stack in (model.stack, model.decoder) if stack is not None]
-    packable = any(can_pack(stack, formats=formats) for stack in stacks)
+    packable = any(can_pack(stack) for stack in stacks)
     if (weight.dtype, weight.device) == (dtype, wanted) and not packable:
         return model
     ready = copy.deepcopy(model).to(wanted, dtype)
     for stack in (ready.stack, ready.decoder):
-        if stack is not None and can_pack(stack, formats=formats):
+        if stack is not None and can_pack(stack):
             pack(stack)
     return ready
 

@@ -43,7 +43,6 @@ from headstart.families.heads import LanguageHead
 from headstart.families.model import Model
 from headstart.families.written import Habits, WritingForm, load_writing, save_writing
 from headstart.generate import Decoding, Writer, generate
-from headstart.generate.continuation import PACKED_FORMATS
 from headstart.objectives import Vocabulary
 from headstart.tasks import Room, TextPairs, Write, stock_vocabulary, stratified
 from headstart.train import Learner, Probe, Trainer
@@ -86,7 +85,7 @@ class Writing:
     @cached_property
     def _ready(self) -> tuple[Model, nn.Module]:
         """Body and head for answering, in one format."""
-        body = for_inference(self.model, self.precision, formats=PACKED_FORMATS)
+        body = for_inference(self.model, self.precision)
         return body, copy.deepcopy(self.head).to(body.embed.tokens.weight).eval()
 
     def losses(

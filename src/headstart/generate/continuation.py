@@ -24,8 +24,6 @@ from headstart.families.heads import CausalLanguageHead
 from headstart.families.model import Model
 from headstart.nn.packed import PackedLinear, can_pack_weight
 
-PACKED_FORMATS = (torch.bfloat16, torch.float32)
-
 
 class Writer:
     """A model and its next-token head, ready to answer.
@@ -44,7 +42,7 @@ class Writer:
         self.model, self.head = model, head
         self._matrix: PackedLinear | None = None
         table = head.table(model.embed.tokens.weight).detach()
-        if pack and can_pack_weight(table, formats=PACKED_FORMATS):
+        if pack and can_pack_weight(table):
             self._matrix = PackedLinear(table, None if head.bias is None else head.added(table))
 
     @property

@@ -2,9 +2,9 @@
 
 On a CPU the backward pass of `scaled_dot_product_attention` is several times slower than batched
 matrix products for short rows, so training uses those up to `PRODUCTS_BELOW`. Processors without
-matrix tiles also answer faster by products, unless there is little to multiply. A GPU takes all
-runs of a stream at once, by the flash kernel for sequences of unlike length (Dao 2023), in 16 bits.
-Everything else goes through `scaled_dot_product_attention`.
+matrix tiles also answer faster by products and plain exponentials, unless there is little to
+multiply. A GPU takes all runs of a stream at once, by the flash kernel for sequences of unlike
+length (Dao 2023), in 16 bits. Everything else goes through `scaled_dot_product_attention`.
 
 Legend: T stream, R rows, W width, M keys of a row, H heads, K heads of keys and values, D head
 width.
@@ -30,7 +30,8 @@ from headstart.nn.rows import chosen
 PRODUCTS_BELOW = 320  # row width (tokens) up to which training on a CPU multiplies explicitly
 ANSWERS_BELOW = 512  # the same for answering, where the processor has no matrix tiles
 NARROW = 32  # row width below which softmax of half-precision numbers is not vectorised
-LEAST_SCORES = 2**14  # scores a head, below which calling several products costs more than they do
+LEAST_SCORES = 2**12  # scores a head, up to which calling several products costs more than they do
+SAFE_SUMS = (1e-20, 1e30)  # of exponentials; outside them bf16 and fp32 run out of numbers
 
 
 class Attention(nn.Module):
@@ -189,28 +190,31 @@ def attend(
     """
     if isinstance(masks, RunMask):
         return _by_runs(_turned(qkv, turn), masks, dropout, scale)
-    if qkv.device.type == "cpu" and not dropout and _by_products(qkv, masks):
-        cos, sin = (None, None) if turn is None else (turn.cos, turn.sin)
-        near = [mask.relative for mask in masks if mask.relative is not None]
-        mixed: Tensor = _RowProducts.apply(qkv, cos, sin, masks, scale, *near)  # type: ignore[no-untyped-call]
-        return mixed
+    learns = torch.is_grad_enabled() and qkv.requires_grad
+    if qkv.device.type == "cpu" and not dropout:
+        if not learns:
+            return _answers(qkv, masks, turn, scale)
+        if max((mask.width for mask in masks), default=0) <= PRODUCTS_BELOW:
+            cos, sin = (None, None) if turn is None else (turn.cos, turn.sin)
+            near = [mask.relative for mask in masks if mask.relative is not None]
+            mixed: Tensor = _RowProducts.apply(qkv, cos, sin, masks, scale, *near)  # type: ignore[no-untyped-call]
+            return mixed
     qkv = _turned(qkv, turn)
-    blocks = torch.split(qkv, [mask.count * mask.width for mask in masks])
-    parts = [
-        _kernel(block, mask, dropout, scale) for block, mask in zip(blocks, masks, strict=True)
-    ]
+    parts = []
+    for mask in masks:
+        rows = _rows(qkv, mask)
+        found = rows[2] if mask.width == 1 else _fused(rows, mask, dropout, scale)
+        parts.append(found.transpose(1, 2).reshape(mask.count * mask.width, -1))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _turned(qkv: Tensor, turn: Rotation | None) -> Tensor:
     """Queries and keys turned by their positions, in place where no gradient is needed."""
-    if turn is None:
-        return qkv
-    if qkv.requires_grad:
+    if turn is not None and torch.is_grad_enabled() and qkv.requires_grad:
         turned = rotate(qkv[:, :2].flatten(1, 2), turn).view(qkv[:, :2].shape)
         return torch.cat([turned, qkv[:, 2:]], 1)
-    half = qkv.shape[-1] // 2
-    _turn(qkv[:, :2], turn.cos[:, None, :, half:], turn.sin[:, None, :, half:])
+    if turn is not None:
+        _turn_stream(qkv, turn)
     return qkv
 
 
@@ -231,13 +235,57 @@ def _by_runs(qkv: Tensor, mask: RunMask, dropout: float, scale: float | None) ->
     return out.flatten(1)
 
 
-def _by_products(qkv: Tensor, masks: tuple[RowMask, ...]) -> bool:
-    """Whether batched products are faster on this CPU than the fused kernel."""
-    widest = max((mask.width for mask in masks), default=0)
-    if torch.is_grad_enabled() and qkv.requires_grad:
-        return widest <= PRODUCTS_BELOW
-    scores = sum(mask.count * mask.width**2 for mask in masks)
-    return not has_tiles() and widest <= ANSWERS_BELOW and scores >= LEAST_SCORES
+def _answers(
+    qkv: Tensor, masks: tuple[RowMask, ...], turn: Rotation | None, scale: float | None
+) -> Tensor:
+    """`attend` on a CPU without gradients."""
+    if turn is not None:
+        _turn_stream(qkv, turn)
+    out = qkv.new_empty(qkv.shape[0], *qkv.shape[2:])
+    for mask in masks:
+        rows = _rows(qkv, mask)
+        into = out[_span(mask)].view(mask.count, mask.width, *out.shape[1:]).transpose(1, 2)
+        if mask.width == 1:
+            into.copy_(rows[2])
+        elif has_tiles():
+            into.copy_(_fused(rows, mask, 0.0, scale))
+        elif mask.width > ANSWERS_BELOW or mask.count * mask.width**2 <= LEAST_SCORES:
+            wide = rows.float() if rows.element_size() < 4 else rows  # in bf16 it is slower
+            into.copy_(_fused(wide, mask, 0.0, scale))
+        else:
+            _multiply(rows, mask, scale, into)
+    return out.flatten(1)
+
+
+def _multiply(rows: Tensor, mask: RowMask, scale: float | None, into: Tensor) -> None:
+    """Attention of one block by batched products: rows (3, R, H, W, D), into (R, H, W, D).
+
+    Exponentials of plain scores, divided by their sum, are what softmax gives, and cost a fraction
+    of it. The sum comes as one more column of the values, where hidden keys are 0. Where a row's
+    sum is out of range, softmax, which takes away each row's largest score first, does it again.
+    """
+    _, count, heads, width, dim = rows.shape
+    q, k = rows[:2].reshape(2, -1, width, dim).unbind(0)  # R * H, W, D each
+    q.mul_(dim**-0.5 if scale is None else scale)
+    values = F.pad(rows[2], (0, 1), value=1.0)  # R H W D + 1
+    bias = mask.whole()
+    if mask.causal and bias is None:
+        bias = _bias(mask, q)
+    for_keys = bias is not None and bias.shape[-2] == 1
+    if bias is not None and for_keys:
+        values.mul_(bias.transpose(-1, -2).exp())
+    scores = torch.bmm(q, k.transpose(1, 2))
+    if bias is not None and not for_keys:
+        scores.view(count, heads, width, width).add_(bias)
+    mixed = torch.bmm(scores.exp_(), values.view(-1, width, dim + 1)).view(values.shape)
+    sums = mixed[..., dim:]
+    least, most = torch.aminmax(sums)
+    if SAFE_SUMS[0] <= least and most <= SAFE_SUMS[1]:
+        torch.div(mixed[..., :dim], sums, out=into)
+        return
+    scores = torch.bmm(q, k.transpose(1, 2)).view(count, heads, width, width)
+    weights = softmax_(scores if bias is None else scores.add_(bias))
+    into.copy_(weights @ rows[2])
 
 
 @cache
@@ -246,17 +294,15 @@ def has_tiles() -> bool:
     return bool(torch.cpu._is_amx_tile_supported())
 
 
-def _kernel(block: Tensor, mask: RowMask, dropout: float, scale: float | None) -> Tensor:
-    """One block by `scaled_dot_product_attention`: (R * W, 3, H, D) to (R * W, H * D)."""
-    if mask.width == 1:
-        return block[:, 2].flatten(1)
-    q, k, v = block.view(mask.count, mask.width, *block.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
+def _fused(rows: Tensor, mask: RowMask, dropout: float, scale: float | None) -> Tensor:
+    """One block by `scaled_dot_product_attention`: (3, R, H, W, D) to (R, H, W, D)."""
+    q, k, v = rows.unbind(0)
     bias = mask.whole()
     causal = mask.causal and bias is None
-    out = F.scaled_dot_product_attention(
+    bias = None if bias is None else bias.to(q.dtype)
+    return F.scaled_dot_product_attention(
         q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=causal, scale=scale
-    )  # R H W D
-    return out.transpose(1, 2).reshape(mask.count * mask.width, -1)
+    )
 
 
 class _RowProducts(torch.autograd.Function):
@@ -370,6 +416,12 @@ def _span(mask: RowMask) -> slice:
     return slice(mask.start, mask.start + mask.count * mask.width)
 
 
+def _rows(qkv: Tensor, mask: RowMask) -> Tensor:
+    """Queries, keys and values of one block: a view (3, R, H, W, D)."""
+    block = qkv[_span(mask)].view(mask.count, mask.width, *qkv.shape[1:])
+    return block.permute(2, 0, 3, 1, 4)
+
+
 def _bias(mask: RowMask, scores: Tensor) -> Tensor | None:
     if mask.causal and mask.bias is None:
         full = torch.full((mask.width, mask.width), float("-inf"), dtype=scores.dtype)
@@ -383,6 +435,12 @@ def _angles(cos: Tensor, sin: Tensor, mask: RowMask) -> tuple[Tensor, Tensor]:
     shape = (mask.count, 1, mask.width, half)
     span = _span(mask)
     return cos[span, 0, half:].reshape(shape), sin[span, 0, half:].reshape(shape)
+
+
+def _turn_stream(qkv: Tensor, turn: Rotation) -> None:
+    """Turn the queries and keys of a stream (T, 3, H, D), in place."""
+    half = qkv.shape[-1] // 2
+    _turn(qkv[:, :2], turn.cos[:, None, :, half:], turn.sin[:, None, :, half:])
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from headstart.nn.attention import Attention
+from headstart.nn.attention import Attention, has_tiles
 from headstart.nn.block import Block
 from headstart.nn.cache import Past
 from headstart.nn.cross import Seen
@@ -23,20 +24,21 @@ from headstart.nn.position import Rotation
 from headstart.nn.rows import chosen
 from headstart.nn.stack import Transformer
 
+FORMATS = (torch.bfloat16, torch.float32)
 ROWS = 4096  # tokens for which oneDNN is asked to choose a layout; any number can be answered
 
 
-def can_pack(stack: Transformer, *, formats: tuple[torch.dtype, ...] = (torch.bfloat16,)) -> bool:
+def can_pack(stack: Transformer) -> bool:
     """Whether this machine has what packing needs, and the stack is plain and in such a format."""
     weight = next(stack.parameters(), None)
     plain = stack.config.long_range is None
     plain = plain and all(isinstance(block, Block) for block in stack.blocks)
-    return plain and weight is not None and can_pack_weight(weight, formats=formats)
+    return plain and weight is not None and can_pack_weight(weight)
 
 
-def can_pack_weight(weight: Tensor, *, formats: tuple[torch.dtype, ...]) -> bool:
+def can_pack_weight(weight: Tensor) -> bool:
     """Whether this machine can pack a matrix, and it is in such a format."""
-    if weight.device.type != "cpu" or weight.dtype not in formats:
+    if weight.device.type != "cpu" or weight.dtype not in FORMATS:
         return False
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
@@ -50,7 +52,7 @@ def pack(stack: Transformer) -> None:
 
 
 class PackedLinear(nn.Module):
-    """x W' + b, perhaps with a residual added on the way out."""
+    """x W' + b, perhaps activated or with a residual added on the way out."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
@@ -65,11 +67,11 @@ class PackedLinear(nn.Module):
         assert isinstance(plain, nn.Linear), "only linears are packed"
         return PackedLinear(plain.weight, plain.bias)
 
-    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        """x: (T, in); onto: (T, out). Returns (T, out)."""
+    def forward(self, x: Tensor, onto: Tensor | None = None, *, gelu: bool = False) -> Tensor:
+        """x: (T, in); onto: (T, out); gelu: whether the exact GELU follows. Returns (T, out)."""
         out: Tensor
         if onto is None:
-            out = self._plain(x, self.weight, self.bias, "none", [], "")
+            out = self._plain(x, self.weight, self.bias, "gelu" if gelu else "none", [], "none")
         else:
             out = self._onto(x, onto, self.weight, self.bias, "add")
         return out
@@ -95,6 +97,8 @@ class PackedBlock(nn.Module):
             self.cross.kv = PackedLinear.of(self.cross.kv)
             del self.cross.out  # its weights are in `cross_out`
         self.gated, self.activation = block.mlp.gated, block.mlp.activation
+        # with matrix tiles the product waits for it: apart, it takes a quarter of the time
+        self.fused = self.activation is F.gelu and not self.gated and not has_tiles()
         parts = (self.attention_norm, self.qkv, self.out, self.mlp_norm, self.up, self.down)
         # found and called without a module's detours, which take as long as a small product
         self._calls: tuple[Callable[..., Tensor], ...] = tuple(part.forward for part in parts)
@@ -120,6 +124,7 @@ class PackedBlock(nn.Module):
             mixed = self.cross.mix(self.cross_norm(x) if self.pre else x, seen, past)
             x = self.cross_out(chosen(mixed, at), chosen(x, at))
             x = x if self.pre else self.cross_norm(x)
-        h = activated(up(mlp_norm(x) if self.pre else x), self.activation, self.gated)
+        y = mlp_norm(x) if self.pre else x
+        h = up(y, gelu=True) if self.fused else activated(up(y), self.activation, self.gated)
         x = down(h, x)
         return x if self.pre else torch.as_tensor(mlp_norm(x))

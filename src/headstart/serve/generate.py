@@ -34,7 +34,6 @@ from headstart.families.fields import read_fields
 from headstart.families.heads import HeadKind
 from headstart.families.written import length_learnt
 from headstart.generate import Decoding, Ending, Stop, Token, Writer, generate, steps
-from headstart.generate.continuation import PACKED_FORMATS
 from headstart.generate.defaults import Choices, Defaults, decoding, read_defaults
 from headstart.serve.pieces import Pieces, Reader
 
@@ -135,7 +134,7 @@ class Generator:
         demand_ids(tokenizer, folder, size=loaded.model.config.vocab_size)
         if HEAD not in loaded.heads:
             raise InputError(_headless(folder))
-        model = for_inference(loaded.model, precision, device="auto", formats=PACKED_FORMATS)
+        model = for_inference(loaded.model, precision, device="auto")
         head = copy.deepcopy(loaded.heads[HEAD]).to(model.embed.tokens.weight)
         two = model.decoder is not None
         defaults = read_defaults(folder, two=two, end=special_ids(tokenizer).sep)
