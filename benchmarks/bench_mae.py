@@ -3,7 +3,7 @@
 Both sides train the same ViT and the same decoder on the same real images, 64 a step, with
 normalised pixels as targets and a rate of masking of three quarters. The peer is given its images
 as tensors that were scaled beforehand and sees them as they are; ours crops, mirrors, scales and
-cuts them in every step, and its optimiser is Muon, which costs more than the peer's AdamW.
+cuts them in every step. Both have AdamW.
 """
 
 from __future__ import annotations
