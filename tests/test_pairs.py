@@ -20,7 +20,7 @@ DECODERS = ["gpt", "llama", "reformer"]
 BOTH = ["modern", "bert", "roberta", "gpt", "llama", "reformer"]
 TWO_STACKS = ["t5", "marian"]
 IMAGES = ["vit"]
-TWO_TOWERS = ["clip"]
+TWO_TOWERS = ["clip", "dual"]
 NEEDS = {
     "mlm": ("encoder", ENCODERS),
     "nsp": ("encoder", ENCODERS),
@@ -46,6 +46,7 @@ IS_A = {
     "marian": "an encoder-decoder",
     "vit": "an image encoder",
     "clip": "two towers",
+    "dual": "two towers",
 }
 # A Reformer becomes what its objective needs, a checkpoint of one is what it is.
 NAMES = get_args(ObjectiveName)

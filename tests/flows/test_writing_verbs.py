@@ -356,14 +356,14 @@ def test_check_counts_texts_of_which_only_the_beginning_would_be_read(folder):
     table(folder / "lengths.csv", rows)
     found = recipes.check([str(folder / "lengths.csv")], label="summary")
     lines = [line for _, line in found.facts()]
-    assert lines[1:3] == [
+    assert lines[2:4] == [
         "lengths.csv: 2 of 16 texts in 'body' have more than 128 words (the longest 200: line 7); "
         "data.max_length, 128 tokens by default, says how far they are read",
         "lengths.csv: 1 of 16 texts to be written in 'summary' have more than 64 words (the "
         "longest 71: line 4); data.target_length, 64 tokens by default, says how far they are "
         "learnt",
     ]
-    assert in_language(lines[1], "zh") == (
+    assert in_language(lines[2], "zh") == (
         "lengths.csv：“body”列 16 条文本中有 2 条超过 128 个词（最长的有 200 个：第 7 行）；"
         "读到何处由 data.max_length 决定，默认 128 个词元"
     )
