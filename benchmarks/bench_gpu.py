@@ -7,7 +7,7 @@ Both sides train the same network in bf16 on the same inputs, in one process and
 rounds. The peer is transformers' model in a plain loop (less overhead than its Trainer) with SDPA,
 bf16 autocast, fused AdamW and no dropout, texts grouped by length; its batches lie on the GPU
 beforehand, and for images its pixels are seen as they are. It is also measured with a quarter of
-the batch: take the better of the two. Ours is the whole Trainer: data, masking, copies, Muon.
+the batch: take the better of the two. Ours is the whole Trainer: data, masking, copies, AdamW.
 `--compile` adds the peer under torch.compile where its shapes never change; `--profile` shows the
 kernels in which our step spends its time.
 """
