@@ -73,7 +73,9 @@ def test_another_order_of_blocks_or_a_lost_residual_shows(kind, change, monkeypa
         blocks[0], blocks[2] = blocks[2], blocks[0]
     else:
         call = PackedLinear.forward
-        monkeypatch.setattr(PackedLinear, "forward", lambda self, x, onto=None, **how: call(self, x, **how))
+        monkeypatch.setattr(
+            PackedLinear, "forward", lambda self, x, onto=None, **how: call(self, x, **how)
+        )
         rounded = original
         pack(rounded.stack)
     wrong = (states(rounded) - exact).square().mean().sqrt()
