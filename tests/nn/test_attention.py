@@ -214,3 +214,31 @@ def test_shares_in_half_precision_and_their_gradients_are_the_exact_ones_rounded
     assert (found.double() - right).abs().max() <= 2**-9
     assert (back.double() - exact.grad).abs().max() <= 2**-7 * exact.grad.abs().max()
     assert (found.double() - right.roll(1, -1)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("offset", [0.0, 300.0, -300.0])
+def test_scores_of_any_size_are_answered_as_by_the_library_kernel(offset, dtype, monkeypatch):
+    # exponentials of 300 are no numbers in either format, and those of -300 are all 0
+    monkeypatch.setattr(attention, "has_tiles", lambda: False)
+    monkeypatch.setattr(attention, "LEAST_SCORES", 0)
+    softmaxes = []
+    softmax = attention.softmax_
+    monkeypatch.setattr(attention, "softmax_", lambda x: softmaxes.append(1) or softmax(x))
+    qkv = inputs().detach()
+    qkv[:, 0, :, 0], qkv[:, 1, :, 0] = 20.0, offset / 10  # times 1/2: every score is so much more
+    qkv = qkv.to(dtype)
+    hidden = torch.zeros(ROWS, 1, 1, WIDTH)
+    hidden[1, ..., 4:] = float("-inf")
+    mask = RowMask(0, ROWS, WIDTH, hidden.to(dtype), False)
+    q, k, v = qkv.view(ROWS, WIDTH, 3, HEADS, DIM).permute(2, 0, 3, 1, 4).float().unbind(0)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden)
+    expected = expected.transpose(1, 2).reshape(ROWS * WIDTH, -1)
+    with torch.no_grad():
+        found = attend(qkv.clone(), (mask,)).float()
+    assert len(softmaxes) == (offset != 0.0)
+    most = 1e-4 if dtype == torch.float32 else 0.03 if offset == 0.0 else 0.8
+    assert (found - expected).abs().max() <= most
+    blind = RowMask(0, ROWS, WIDTH, None, False)
+    with torch.no_grad():
+        assert (attend(qkv.clone(), (blind,)).float() - expected).abs().max() > 0.8
