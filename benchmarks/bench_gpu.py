@@ -280,56 +280,25 @@ def upscaled(inputs: Path) -> np.ndarray:
 
 def peer(name: str, shape: Shape, inputs: Path, *, compiled: bool) -> Step:
     """transformers' model in a plain loop; all its batches lie on the GPU."""
-    import transformers
+    import peer_models
 
     torch.manual_seed(0)
     model: Any
-    size = {"hidden_size": shape.hidden, "num_hidden_layers": shape.layers}
-    size |= {"num_attention_heads": shape.heads, "intermediate_size": 4 * shape.hidden}
-    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    size = peer_models.Size(shape.hidden, shape.layers, shape.heads)
     if shape.unit == "images":
-        decoder = {
-            "decoder_hidden_size": DECODER.hidden_size,
-            "decoder_num_hidden_layers": DECODER.num_layers,
-            "decoder_num_attention_heads": DECODER.num_heads,
-            "decoder_intermediate_size": DECODER.intermediate_size,
-        }
-        config = transformers.ViTMAEConfig(
-            **size, **none, **decoder, norm_pix_loss=True, attn_implementation="sdpa"
-        )
-        model = transformers.ViTMAEForPreTraining(config)
+        model = peer_models.vit_mae(size, DECODER, image=FRAME.image_size, patch=FRAME.patch_size)
         pixels = FRAME.scale.apply(upscaled(inputs)[: 2 * shape.batch])
         batches = [
             ({"pixel_values": some.cuda()}, shape.batch)
             for some in torch.from_numpy(pixels).split(shape.batch)
         ]
     elif name.startswith("gpt"):
-        model = transformers.GPT2LMHeadModel(
-            transformers.GPT2Config(
-                vocab_size=VOCABULARY,
-                n_positions=shape.longest,
-                n_embd=shape.hidden,
-                n_layer=shape.layers,
-                n_head=shape.heads,
-                resid_pdrop=0.0,
-                embd_pdrop=0.0,
-                attn_pdrop=0.0,
-                use_cache=False,
-                attn_implementation="sdpa",
-            )
-        )
+        model = peer_models.gpt2(size, vocabulary=VOCABULARY, width=shape.longest)
         ids = torch.from_numpy(joined(inputs, shape)).cuda()
         rows = ids[: 16 * (shape.batch // shape.longest)].split(shape.batch // shape.longest)
         batches = [({"input_ids": some, "labels": some}, some.numel()) for some in rows]
     else:
-        config = transformers.BertConfig(
-            vocab_size=VOCABULARY,
-            max_position_embeddings=shape.longest,
-            **size,
-            **none,
-            attn_implementation="sdpa",
-        )
-        model = transformers.BertForMaskedLM(config)
+        model = peer_models.bert(size, vocabulary=VOCABULARY, width=shape.longest)
         batches = list(masked_batches(windows(inputs, shape, special=2), shape))
     model = model.cuda().train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)

@@ -77,14 +77,7 @@ def _trainer(job: Job) -> Trainer:
         intermediate_size=4 * HIDDEN,
         patches=Patches(image_size=FRAME.image_size, patch_size=FRAME.patch_size),
     )
-    decoder = PatchDecoder(
-        hidden_size=DECODER,
-        num_layers=DECODER_LAYERS,
-        num_heads=DECODER_HEADS,
-        intermediate_size=4 * DECODER,
-        normalised=True,
-    )
-    objective = ImagePretraining([MaskedAutoencoder(decoder)], FRAME)
+    objective = ImagePretraining([MaskedAutoencoder(_decoder())], FRAME)
     pixels = np.load(job.folder / "pixels.npy", allow_pickle=False)
     rows = ImageRows(pixels, tokens=FRAME.tokens)
     batches = TokenBatches(rows, tokens_per_batch=BATCH * FRAME.tokens, seed=0)
@@ -100,32 +93,29 @@ def _trainer(job: Job) -> Trainer:
     return Trainer(Learner(model, objective.heads(model)), objective, source, settings)
 
 
+def _decoder() -> PatchDecoder:
+    """That of both sides."""
+    return PatchDecoder(
+        hidden_size=DECODER,
+        num_layers=DECODER_LAYERS,
+        num_heads=DECODER_HEADS,
+        intermediate_size=4 * DECODER,
+        normalised=True,
+    )
+
+
 def peer(*, bf16: bool) -> Callable[[Job], Reading]:
     """transformers' model in a plain loop, which has less overhead than its Trainer."""
 
     def run(job: Job) -> Reading:
-        import transformers
+        import peer_models
 
         torch.set_num_threads(job.threads)
         torch.manual_seed(0)
-        config = transformers.ViTMAEConfig(
-            image_size=FRAME.image_size,
-            patch_size=FRAME.patch_size,
-            hidden_size=HIDDEN,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
-            intermediate_size=4 * HIDDEN,
-            decoder_hidden_size=DECODER,
-            decoder_num_hidden_layers=DECODER_LAYERS,
-            decoder_num_attention_heads=DECODER_HEADS,
-            decoder_intermediate_size=4 * DECODER,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-            norm_pix_loss=True,
-            mask_ratio=0.75,
-            attn_implementation="sdpa",
-        )
-        model = transformers.ViTMAEForPreTraining(config).train()
+        size = peer_models.Size(HIDDEN, LAYERS, HEADS)
+        model = peer_models.vit_mae(
+            size, _decoder(), image=FRAME.image_size, patch=FRAME.patch_size
+        ).train()
         optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
         pixels = np.load(job.folder / "pixels.npy", allow_pickle=False)
         images = torch.from_numpy(FRAME.scale.apply(pixels))

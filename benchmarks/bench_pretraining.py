@@ -197,24 +197,12 @@ def peer_model(family: str, size: str, *, dropout: float) -> torch.nn.Module:
     """transformers' network of the same shape."""
     import transformers
 
+    import peer_models
+
     hidden, layers, heads, inner = SIZES[size]
+    whole = peer_models.Size(hidden, layers, heads, inner)
     if family == "gpt":
-        gpt = transformers.GPT2Config(
-            vocab_size=VOCABULARY,
-            n_positions=LONGEST,
-            n_embd=hidden,
-            n_layer=layers,
-            n_head=heads,
-            n_inner=inner,
-            resid_pdrop=dropout,
-            embd_pdrop=dropout,
-            attn_pdrop=dropout,
-            bos_token_id=None,
-            eos_token_id=None,
-            use_cache=False,
-            attn_implementation="sdpa",
-        )
-        return transformers.GPT2LMHeadModel(gpt)
+        return peer_models.gpt2(whole, vocabulary=VOCABULARY, width=LONGEST, dropout=dropout)
     if family == "t5":
         t5 = transformers.T5Config(
             vocab_size=VOCABULARY,
@@ -230,17 +218,7 @@ def peer_model(family: str, size: str, *, dropout: float) -> torch.nn.Module:
             decoder_start_token_id=0,
         )
         return transformers.T5ForConditionalGeneration(t5)
-    bert = transformers.BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=inner,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        attn_implementation="sdpa",
-    )
-    return transformers.BertForMaskedLM(bert)
+    return peer_models.bert(whole, vocabulary=VOCABULARY, dropout=dropout)
 
 
 class SpanCollator:

@@ -17,6 +17,8 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import peer_models
+
 WARMUP, BETAS, DECAY, CLIP = 0.05, (0.9, 0.95), 0.1, 1.0
 TITLE = (
     "transformers GPT2LMHeadModel, plain loop: bf16 autocast, SDPA, fused AdamW (0.9, 0.95, decay "
@@ -42,20 +44,8 @@ def fresh(shape: Shape, *, vocabulary: int, width: int, seed: int) -> nn.Module:
     """GPT-2 of this size with stock's own initial weights."""
     torch.manual_seed(seed)
     transformers.logging.set_verbosity_error()
-    config = transformers.GPT2Config(
-        vocab_size=vocabulary,
-        n_positions=width,
-        n_embd=shape.hidden,
-        n_layer=shape.layers,
-        n_head=shape.heads,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=None,
-        eos_token_id=None,
-        attn_implementation="sdpa",
-    )
-    return transformers.GPT2LMHeadModel(config)
+    size = peer_models.Size(shape.hidden, shape.layers, shape.heads)
+    return peer_models.gpt2(size, vocabulary=vocabulary, width=width)
 
 
 def train(

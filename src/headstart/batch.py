@@ -167,23 +167,20 @@ class Batch:
 
     def to(self, device: Device) -> Batch:
         """The same batch on another device."""
-        return Batch(
-            {name: _sent(t, device) for name, t in self.inputs.items()},
-            {name: layout.to(device) for name, layout in self.layout.items()},
-            {name: _sent(t, device) for name, t in self.targets.items()},
-            self.task,
-        )
+        return self._each(lambda tensor: _sent(tensor, device), lambda layout: layout.to(device))
 
     def pinned(self) -> Batch:
         """The same in memory that a GPU copies from by itself, with the runs of its streams."""
-        layouts = {
-            name: replace(layout, runs=layout.find_runs()).each(_pinned)
-            for name, layout in self.layout.items()
-        }
+        return self._each(
+            _pinned, lambda layout: replace(layout, runs=layout.find_runs()).each(_pinned)
+        )
+
+    def _each(self, change: Callable[[Tensor], Tensor], lay: Callable[[Layout], Layout]) -> Batch:
+        """With every tensor and every layout changed."""
         return Batch(
-            {name: _pinned(t) for name, t in self.inputs.items()},
-            layouts,
-            {name: _pinned(t) for name, t in self.targets.items()},
+            {name: change(tensor) for name, tensor in self.inputs.items()},
+            {name: lay(layout) for name, layout in self.layout.items()},
+            {name: change(tensor) for name, tensor in self.targets.items()},
             self.task,
         )
 

@@ -1,8 +1,8 @@
 """Who may attend to whom: the only place, with positions, that reads a `Layout`.
 
 Within a stream tokens attend along its rows (`RowMask`), or on a GPU in all its runs at once
-(`RunMask`). Between two streams, and to what a cache
-holds, they attend sequence by sequence (`Crossing`), whatever rows these lie in.
+(`RunMask`). Between two streams, and to what a cache holds, they attend sequence by sequence
+(`Crossing`), whatever rows these lie in.
 
 Legend: T stream, S sequences, R rows, W width of a row block, M tokens of the longest memory.
 """
