@@ -55,6 +55,26 @@ def test_the_same_weights_get_the_same_score(learner):
     assert probe.score(learner, lambda: None) == probe.score(learner, lambda: None)
 
 
+def test_a_probe_reads_one_window_and_at_most_so_many_tokens(learner):
+    probe = online_probe(examples(200), VOCABULARY, max_length=5)
+    assert probe.tokens == 200 * 5  # of 8 tokens each
+    smaller = probe.within(600)
+    assert (smaller.tokens, smaller.name) == (600, probe.name)
+    assert smaller.score(learner, lambda: None) > 0.9
+    assert probe.within(10).tokens == 50 * 5  # 50 examples however little is allowed
+    assert probe.within(10_000).tokens == probe.tokens
+    assert online_probe(examples(1500), VOCABULARY, max_length=16).tokens == 1000 * 8
+
+
+def test_a_smaller_probe_may_meet_a_single_class(learner):
+    few = examples(400)
+    labels = np.zeros(400, dtype=np.int64)
+    labels[:2] = 1
+    rare = LabelledTokens(few.inputs, labels, "classes", ("a", "b"))
+    found = online_probe(rare, VOCABULARY, max_length=16).within(1)
+    assert 0.9 < found.score(learner, lambda: None) <= 1.0
+
+
 def test_too_few_examples_are_refused():
     with pytest.raises(InputError) as caught:
         online_probe(examples(9), VOCABULARY, max_length=16)

@@ -3,12 +3,11 @@ import pytest
 from headstart.errors import InputError
 from headstart.train.budget import (
     Plan,
-    Timing,
     counted_steps,
     forecast_s,
     read_budget,
     spread_plan,
-    timed_plan,
+    timed_steps,
 )
 from toy_training import Sequence
 
@@ -41,30 +40,32 @@ def test_a_budget_without_a_unit_is_refused():
         read_budget("30")
 
 
-def test_a_timed_plan_fits_into_its_time_with_probes_and_calibration():
-    timing = Timing(step_s=0.5, probe_s=0.5, spent_s=7.0)
-    plan = timed_plan(100.0, timing, save_every=0, probe_every=0, probes=10)
-    # 97 - 7 = 90 s left; 10 probes take 5 s; 85 s / 0.5 s = 170 steps, a probe every 17
-    assert plan == Plan(total=170, save_every=17, probe_every=17)
+def test_timed_steps_fit_into_their_time_with_calibration_and_probes():
+    # 97 - 7 = 90 s left, at 0.5 s a step; with probes 4 s less
+    assert timed_steps(100.0, step_s=0.5, spent_s=7.0, probing=False) == 180
+    assert timed_steps(100.0, step_s=0.5, spent_s=7.0, probing=True) == 172
 
 
-def test_slow_probes_are_taken_less_often():
-    timing = Timing(step_s=0.5, probe_s=2.0, spent_s=0.0)
-    plan = timed_plan(100.0, timing, save_every=5, probe_every=0, probes=10)
-    # at most 5 s for probes: 2 of them; (97 - 4) / 0.5 = 186 steps
-    assert plan == Plan(total=186, save_every=5, probe_every=93)
+def test_probes_that_cannot_read_less_are_spread_as_asked():
+    assert spread_plan(170, 0, 0, 10) == Plan(total=170, save_every=17, probe_every=17)
+    assert spread_plan(97, 5, 4, 10) == Plan(total=97, save_every=5, probe_every=4)
 
 
-def test_probes_at_a_fixed_interval_are_paid_from_the_budget():
-    timing = Timing(step_s=0.5, probe_s=2.0, spent_s=0.0)
-    plan = timed_plan(100.0, timing, save_every=0, probe_every=4, probes=10)
-    assert plan.total == 97  # 97 s / (0.5 + 2 / 4)
-    assert plan.probe_every == 4
+def test_cheap_probes_read_all_and_dear_ones_become_fewer_and_then_smaller():
+    # 4 % of a million tokens are 40,000
+    cheap = spread_plan(100, 0, 0, 10, trained=1e6, reads=3_000)
+    assert cheap == Plan(100, 10, probe_every=10, probe_tokens=3_000)  # 11 times 3,000
+    fewer = spread_plan(100, 0, 0, 10, trained=1e6, reads=8_000)
+    assert fewer == Plan(100, 10, probe_every=25, probe_tokens=8_000)  # 5 times 8,000
+    smaller = spread_plan(100, 0, 0, 10, trained=1e6, reads=100_000)
+    assert smaller == Plan(100, 10, probe_every=100, probe_tokens=20_000)  # twice 20,000
+    often = spread_plan(100, 0, 5, 10, trained=1e6, reads=100_000)
+    assert often == Plan(100, 10, probe_every=5, probe_tokens=1_904)  # as often as asked: 21 times
 
 
 def test_there_is_always_at_least_one_step():
-    timing = Timing(step_s=50.0, probe_s=0.0, spent_s=60.0)
-    assert timed_plan(10.0, timing, save_every=0, probe_every=0, probes=0) == Plan(1, 1, 0)
+    assert timed_steps(10.0, step_s=50.0, spent_s=60.0, probing=False) == 1
+    assert spread_plan(1, 0, 0, 0) == Plan(1, 1, 0)
     assert spread_plan(3, 0, 0, 10) == Plan(3, 1, 1)
 
 

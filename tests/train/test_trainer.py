@@ -327,6 +327,30 @@ def test_a_probe_that_draws_random_numbers_changes_no_bit_of_the_run():
     assert equal(final(plain), final(probed))
 
 
+def test_a_probe_that_costs_too_much_reads_less_and_as_much_after_resuming(tmp_path: Path):
+    asked: list[int] = []
+
+    def reading(tokens: int) -> Probe:
+        def score(_: Learner, __: Callable[[], None]) -> float:
+            asked.append(tokens)
+            return float(len(asked))
+
+        return Probe("p", score, tokens=tokens, within=reading)
+
+    chosen = settings(budget="20 steps", save_every=4)
+    unbounded = trainer(None, chosen, probes=[reading(1)])
+    unbounded.train()
+    assert asked == [1] * 11  # before the first step and ten times after
+    asked.clear()
+    run = trainer(tmp_path, chosen, probes=[reading(1_000_000)])
+    break_off(run, 10)
+    bound = run.state.plan.probe_tokens
+    trained = 20 * sum(int(run.source.batch(n).lengths.sum()) for n in range(8)) / 8
+    assert bound == int(0.04 * trained / 2)
+    trainer(tmp_path, chosen, probes=[reading(1_000_000)]).train()
+    assert asked == [bound, bound]
+
+
 def test_a_run_with_probes_is_resumed_with_the_same_best_weights(tmp_path: Path):
     def score(learner: Learner, _: Callable[[], None]) -> float:
         return float(learner.model.embed.weight.detach().float().sin().sum())

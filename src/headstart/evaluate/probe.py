@@ -2,7 +2,8 @@
 
 In: a small labelled file, encoded. Out: a `train.Probe` that reads frozen features of the
 half-trained network and cross-validates a linear head on fixed folds. The trainer keeps the weights
-of its best score and spreads the probes so that they stay a small part of the time.
+of its best score, spreads the probes so that they stay a small part of the time, and lets them read
+fewer examples where that is not enough. Of a long text one window is read.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from headstart.tasks import Frame, LabelledTokens
 from headstart.train import Learner, Probe
 
 FOLDS = 5
-MOST_EXAMPLES = 1000
+MOST_EXAMPLES, LEAST_EXAMPLES = 1000, 50
 
 
 def online_probe(
     examples: LabelledTokens, frame: Frame, *, max_length: int, seed: int = 0
 ) -> Probe:
-    """A probe of this task. At most 1,000 examples are read, chosen once.
+    """A probe of this task. At most 1,000 examples are read, chosen once, and never fewer than 50.
 
     Raises InputError with fewer than ten examples.
     """
@@ -35,15 +36,30 @@ def online_probe(
         raise InputError(
             f"the probe has {len(examples)} labelled examples, but needs at least {2 * FOLDS}"
         )
-    if len(examples) > MOST_EXAMPLES:
-        chosen = np.random.default_rng(seed).permutation(len(examples))[:MOST_EXAMPLES]
-        examples = examples.take(np.sort(chosen))
+    order = np.random.default_rng(seed).permutation(len(examples))
+    cost = np.minimum(examples.inputs.lengths[order], max_length)
+
+    def within(tokens: int) -> Probe:
+        fit = int(np.searchsorted(np.cumsum(cost), tokens, side="right"))
+        return of_size(max(LEAST_EXAMPLES, fit))
+
+    def of_size(most: int) -> Probe:
+        rows = order[:most]
+        name, measure = _measure(examples.take(np.sort(rows)), frame, max_length, seed=seed)
+        return Probe(name, measure, tokens=int(cost[:most].sum()), within=within)
+
+    return of_size(MOST_EXAMPLES)
+
+
+def _measure(
+    examples: LabelledTokens, frame: Frame, max_length: int, *, seed: int
+) -> tuple[str, Callable[[Learner, Callable[[], None]], float]]:
     metric = default_metric(examples.labels, kind=examples.kind)
     folds = _folds(examples, seed=seed)
 
     def measure(learner: Learner, poll: Callable[[], None]) -> float:
         assert isinstance(learner.model, Model), "the probe reads our models"
-        cache = FeatureCache(learner.model, frame, max_length=max_length, poll=poll)
+        cache = FeatureCache(learner.model, frame, max_length=max_length, max_windows=1, poll=poll)
         features = cache.of(examples.inputs).astype(np.float64)
         values = []
         for inside, outside in folds:
@@ -60,7 +76,7 @@ def online_probe(
             values.append(score(answers, gold, kind=examples.kind, metric=metric).value)
         return float(np.mean(values))
 
-    return Probe(f"probe {metric}", measure)
+    return f"probe {metric}", measure
 
 
 def _folds(examples: LabelledTokens, *, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -4,7 +4,8 @@ In: a budget in seconds, steps, tokens or epochs. Out: a `Plan` of whole numbers
 is turned into steps by a short timed calibration *before* step 1, whose time counts as part of
 the budget; the plan goes into the first checkpoint and into run.yaml (as `N steps`), so that
 resuming and repeating do the same steps whatever the clock says. The price: a machine that becomes
-slower after the calibration overruns the budget, one that becomes faster ends early.
+slower after the calibration overruns the budget, one that becomes faster ends early. How much the
+probes read follows from the steps alone, for the same reason.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from headstart.budget import Budget, parse_budget
 from headstart.errors import InputError
 
 RESERVE = 0.03  # share of a time budget kept for checkpoints and the end of the run
-PROBE_SHARE = 0.05  # probes may use at most this share of a time budget
+# Of all tokens that are trained on, probes read at most this share. Reading a token takes at most
+# the time of training on it, a third for texts; the rest is for the heads that a probe fits.
+PROBE_SHARE = 0.04
 
 
 @runtime_checkable
@@ -37,20 +40,13 @@ class Plan:
 
     total: optimiser steps of the whole run.
     save_every, probe_every: steps between scheduled checkpoints and between probes; 0 is never.
+    probe_tokens: most tokens that one round of probes reads; 0: all that they have.
     """
 
     total: int
     save_every: int
     probe_every: int
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What a calibration measured, in seconds: one optimiser step, one probe, and all it took."""
-
-    step_s: float
-    probe_s: float
-    spent_s: float
+    probe_tokens: int = 0
 
 
 def read_budget(text: str) -> Budget:
@@ -83,29 +79,37 @@ def counted_steps(
     return max(1, math.ceil(budget.amount * source.batches_per_epoch / accumulate))
 
 
-def timed_plan(
-    seconds: float, timing: Timing, *, save_every: int, probe_every: int, probes: int
+def timed_steps(seconds: float, *, step_s: float, spent_s: float, probing: bool) -> int:
+    """Steps of `step_s` that fit into `seconds`, of which `spent_s` are gone already."""
+    kept = RESERVE + (PROBE_SHARE if probing else 0.0)
+    return max(1, math.floor(max(0.0, seconds * (1.0 - kept) - spent_s) / step_s))
+
+
+def spread_plan(
+    total: int,
+    save_every: int,
+    probe_every: int,
+    probes: int,
+    *,
+    trained: float = 0.0,
+    reads: int = 0,
 ) -> Plan:
-    """The plan that fits into `seconds`, after `timing.spent_s` of them are gone.
+    """A plan of `total` steps; intervals of 0 become a tenth of the run, or `probes` probes.
 
-    save_every, probe_every: as asked, 0 where they follow from the number of steps.
-    probes: how many probes are wanted when `probe_every` is 0; fewer where they are slow.
+    trained: tokens of all steps. reads: tokens that one round of probes would read; 0 where it
+    cannot read fewer. Where the share for probes is too small, they become fewer, down to one
+    before the first step and one after the last, and then read less.
     """
-    left = max(0.0, seconds * (1.0 - RESERVE) - timing.spent_s)
-    if probe_every:
-        per_step = timing.step_s + timing.probe_s / probe_every
-        return spread_plan(_whole(left / per_step), save_every, probe_every, 0)
-    if timing.probe_s > 0.0:
-        probes = max(1, min(probes, int(seconds * PROBE_SHARE / timing.probe_s)))
-    total = _whole((left - probes * timing.probe_s) / timing.step_s)
-    return spread_plan(total, save_every, 0, probes)
-
-
-def spread_plan(total: int, save_every: int, probe_every: int, probes: int) -> Plan:
-    """A plan of `total` steps; intervals of 0 become a tenth of the run, or `probes` probes."""
+    allowed = PROBE_SHARE * trained
     if not probe_every and probes:
+        if reads:
+            probes = max(1, min(probes, int(allowed / reads) - 1))
         probe_every = max(1, math.ceil(total / probes))
-    return Plan(total, save_every or max(1, math.ceil(total / 10)), probe_every)
+    tokens = 0
+    if reads and probe_every:
+        rounds = 1 + math.ceil(total / probe_every)
+        tokens = max(1, min(reads, int(allowed / rounds)))
+    return Plan(total, save_every or max(1, math.ceil(total / 10)), probe_every, tokens)
 
 
 def forecast_s(step_seconds: Sequence[float], *, done: int, total: int) -> float:
@@ -119,7 +123,3 @@ def forecast_s(step_seconds: Sequence[float], *, done: int, total: int) -> float
     middle = len(ordered) // 2
     median = (ordered[middle] + ordered[-middle - 1]) / 2.0
     return median * max(0, total - done)
-
-
-def _whole(steps: float) -> int:
-    return max(1, math.floor(steps))

@@ -82,11 +82,15 @@ class Probe:
     score: gets the learner (in evaluation mode, weights in the compute format) and `poll`, which
         it calls between batches so that a signal is answered; it may not change the learner.
     higher_is_better: false for a loss.
+    tokens: that one score reads. within: the same probe that reads about so many tokens at most;
+        None where it always reads all.
     """
 
     name: str
     score: Callable[[Learner, Callable[[], None]], float]
     higher_is_better: bool = True
+    tokens: int = 0
+    within: Callable[[int], Probe] | None = None
 
 
 @dataclass(frozen=True)

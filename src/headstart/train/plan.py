@@ -7,28 +7,22 @@ calibrated by computing a few gradients and one update, after which everything i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from headstart.train.budget import (
-    Plan,
-    Timing,
-    counted_steps,
-    read_budget,
-    spread_plan,
-    timed_plan,
-)
+from headstart.train.budget import Plan, counted_steps, read_budget, spread_plan, timed_steps
 from headstart.train.feed import Feeder, micros_ahead
 from headstart.train.gradient import Gradients
 from headstart.train.groups import build_groups
-from headstart.train.learner import Learner, Source, Trainable
+from headstart.train.learner import Learner, Probe, Source, Trainable
 from headstart.train.optim import Optimizer
 from headstart.train.precision import choose_precision, computing, named_parameters
 from headstart.train.settings import TrainSettings
 
 MOST, LEAST = 10, 3  # timed gradients of a calibration
 SLOW_ON_GPU = 8  # first gradients there: kernels are loaded and memory is asked for
+MOST_READ = 8  # batches that stand for all in counting tokens
 SHARE = 0.02  # of a time budget that a calibration may use, after the least number of gradients
 
 
@@ -54,36 +48,50 @@ def make_plan(
     gradients: Gradients,
     optimizer: Optimizer,
     *,
-    probing: bool,
-    probe_s: float,
+    probes: Sequence[Probe],
     spent_s: float,
     poll: Callable[[], None],
 ) -> Plan:
     """The plan of a run, counted from its beginning.
 
-    probing: whether there are probes; probe_s: seconds that one round of them takes.
     spent_s: seconds of the budget that are gone already. Raises InputError for a budget that this
     source cannot count.
     """
     budget = read_budget(settings.budget)
-    probes = settings.probes if probing else 0
-    probe_every = settings.probe_every if probing else 0
+    reads = sum(probe.tokens for probe in probes if probe.within is not None)
     source = gradients.feeder.source
+    first = range(MOST_READ) if budget.unit == "tokens" or reads else range(0)
+    tokens = [int(source.batch(n).lengths.sum()) for n in first]
     if budget.unit == "seconds":
         start = time.perf_counter()
         each = calibrate(gradients, optimizer, within_s=SHARE * budget.amount, poll=poll)
+        spent_s += time.perf_counter() - start
         step_s = each.step_s(each.tokens)
-        timing = Timing(step_s, probe_s, spent_s + time.perf_counter() - start)
-        every = settings.save_every
-        return timed_plan(
-            budget.amount, timing, save_every=every, probe_every=probe_every, probes=probes
+        total = timed_steps(budget.amount, step_s=step_s, spent_s=spent_s, probing=bool(reads))
+    else:
+        total = counted_steps(
+            budget, source=source, accumulate=settings.accumulate, tokens_per_batch=tokens
         )
-    first = range(8) if budget.unit == "tokens" else range(0)
-    tokens = [int(source.batch(n).lengths.sum()) for n in first]
-    total = counted_steps(
-        budget, source=source, accumulate=settings.accumulate, tokens_per_batch=tokens
+    return spread_plan(
+        total,
+        settings.save_every,
+        settings.probe_every if probes else 0,
+        settings.probes if probes else 0,
+        trained=total * settings.accumulate * sum(tokens) / max(1, len(tokens)),
+        reads=reads,
     )
-    return spread_plan(total, settings.save_every, probe_every, probes)
+
+
+def sized(probes: Sequence[Probe], plan: Plan) -> tuple[Probe, ...]:
+    """The probes that this plan pays for: smaller ones where they read too much."""
+    reads = sum(probe.tokens for probe in probes if probe.within is not None)
+    if not plan.probe_tokens or plan.probe_tokens >= reads:
+        return tuple(probes)
+    part = plan.probe_tokens / reads
+    return tuple(
+        probe if probe.within is None else probe.within(int(part * probe.tokens))
+        for probe in probes
+    )
 
 
 def calibrate(

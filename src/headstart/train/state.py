@@ -53,6 +53,7 @@ class State:
         return dataclasses.asdict(self)
 
 
+_PLAN = tuple(field.name for field in dataclasses.fields(Plan))
 _NUMBERS = ("step", "offset", "streak", "returns", "good_step", "probed_step", "best_step")
 
 
@@ -68,7 +69,7 @@ def state_from_json(values: Mapping[str, object]) -> State:
     if not isinstance(plan, dict) or not isinstance(identity, dict):
         raise CheckpointError("the checkpoint's state has no plan or no identity")
     return State(
-        plan=Plan(**{name: _whole(plan, name) for name in ("total", "save_every", "probe_every")}),
+        plan=Plan(**{name: _whole({"probe_tokens": 0, **plan}, name) for name in _PLAN}),
         **{name: _whole(values, name) for name in (*_NUMBERS, "stale", "lines")},
         seconds=_real(values, "seconds"),
         probe_s=_real(values, "probe_s"),

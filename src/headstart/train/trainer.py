@@ -32,7 +32,7 @@ from headstart.train.learner import Learner, Outcome, Probe, Source, StepRecord,
 from headstart.train.log import History, Value
 from headstart.train.memory import kept_memory
 from headstart.train.optim import Optimizer
-from headstart.train.plan import make_plan
+from headstart.train.plan import make_plan, sized
 from headstart.train.precision import choose_precision, computing, named_parameters, plain_name
 from headstart.train.schedule import step_progress
 from headstart.train.settings import TrainSettings
@@ -70,6 +70,7 @@ class Trainer:
     ):
         self.learner, self.objective, self.source = learner, objective, source
         self.settings, self.folder, self.probes = settings, folder, tuple(probes)
+        self._sized = self.probes  # as large as the plan pays for
         self.note, self.force = note, force
         self.precision = choose_precision(settings)
         learner.to(self.precision.device)
@@ -182,6 +183,7 @@ class Trainer:
         found = self._keeper.newest()
         if found is not None:
             self._state = self._resumed(state_from_json(found.state))
+            self._sized = sized(self.probes, self.state.plan)
             self._restore(found.tensors)
             self._saved = _moment(self.state)
         self._check_space(0 if found is None else 1)
@@ -193,8 +195,9 @@ class Trainer:
     def _start(self) -> None:
         start = time.perf_counter()
         state = State(Plan(0, 0, 0), identity=self._identity)
-        self._probe(state)
         state.plan = self._plan(state)
+        self._sized = sized(self.probes, state.plan)
+        self._probe(state)
         state.seconds = time.perf_counter() - start
         self._state = state
         self._save(good=True)
@@ -204,8 +207,7 @@ class Trainer:
             self.settings,
             self._gradients,
             self.optimizer,
-            probing=bool(self.probes),
-            probe_s=state.probe_s,
+            probes=self.probes,
             spent_s=state.seconds,
             poll=self._signals.poll,
         )
@@ -224,7 +226,11 @@ class Trainer:
             if any(difference.startswith("settings.budget:") for difference in differences):
                 plan = self._plan(state)
                 done = state.step if read_budget(self.settings.budget).unit == "seconds" else 0
-                state.plan = replace(plan, total=max(plan.total + done, state.step))
+                state.plan = replace(
+                    plan,
+                    total=max(plan.total + done, state.step),
+                    probe_tokens=state.plan.probe_tokens,  # its scores stay comparable
+                )
                 state.stopped = ""
         return state
 
@@ -322,7 +328,7 @@ class Trainer:
         start = time.perf_counter()
         self.learner.eval()
         try:
-            scores = {p.name: float(p.score(self.learner, self._signals.poll)) for p in self.probes}
+            scores = {p.name: float(p.score(self.learner, self._signals.poll)) for p in self._sized}
         finally:
             self.learner.train()
             self.optimizer.flat.drop_gradients()
