@@ -7,6 +7,7 @@ import tarfile
 
 import pyarrow as pa
 import pytest
+from PIL import ExifTags, Image
 from pyarrow import parquet
 
 from headstart.data import picture
@@ -180,6 +181,26 @@ def test_12_base64_that_is_cut_or_too_large_is_set_aside_by_row(tmp_path, monkey
     monkeypatch.setattr(picture, "MOST_BYTES", 10)
     with pytest.raises(InputError, match=r"E-DATA-044 .*at most 10 are read. Make it smaller\."):
         read(path)
+
+
+def test_13_addresses_in_captions_and_places_in_images_are_counted(place):
+    exif = Image.Exif()
+    at = {ExifTags.GPS.GPSLatitude: (52.0, 31.0, 12.0)}
+    at[ExifTags.GPS.GPSLongitude] = (13.0, 24.0, 18.0)
+    exif[ExifTags.IFD.GPSInfo] = at
+    (place / "2.png").write_bytes(encoded(photo(2), "PNG", exif=exif))
+    path = table(place, {1: {"caption": "by ann@b.org"}, 4: {"caption": "call 212-555-0100"}})
+    warnings = [
+        "W-DATA-062 pairs.jsonl: 1 images say in their EXIF block where they were taken, first "
+        "pairs.jsonl:3. No model learns it, but whoever gets the files does: remove the block.",
+        "W-DATA-061 pairs.jsonl: 2 images have captions that hold what looks like personal data: "
+        "e-mail addresses (1), phone numbers (1); the first in pairs.jsonl:2. A model can repeat "
+        "what it has read: mask them before others get the model.",
+    ]
+    _, counts, messages = read(path)
+    assert counts == (6, 0, 0)
+    assert messages == warnings
+    assert checked(path) == warnings
 
 
 def test_14_marks_of_models_in_captions_are_plain_text(place):

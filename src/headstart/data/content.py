@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from headstart.data.labels import class_warnings, kind_of, look_written
+from headstart.data.personal import PersonalCounts
 from headstart.data.record import Problem, Row, problem, quoted
 from headstart.data.vocabulary import CJK
 
@@ -109,15 +110,18 @@ class Lengths:
 class Content:
     """Warnings about one file, gathered: how many records, and where the first is.
 
+    personal: how many records hold each kind of personal data, and where the first is.
     damage: by column, how many short cells look rewritten by a spreadsheet, and how many do not.
     """
 
     counts: Counter[int] = field(default_factory=Counter)
     first: dict[int, tuple[int, str, str]] = field(default_factory=dict)
+    personal: PersonalCounts[tuple[int, str]] = field(default_factory=PersonalCounts)
     damage: dict[str, Counter[bool]] = field(default_factory=dict)
 
     def look(self, text: str, line: int, column: str) -> None:
         """Note what is odd about one text."""
+        self.personal.look(text, (line, column))
         if text.isascii() and text.isprintable():
             return
         for number, pattern, _, _ in _CONTENT:
@@ -135,6 +139,9 @@ class Content:
     def problems(self, source: str) -> Iterator[Problem]:
         """All warnings about the file."""
         yield from self._odd_texts(source)
+        if self.personal.first is not None:
+            line, column = self.personal.first
+            yield self.personal.problem(source, "texts", line=line, column=column)
         yield from self._damaged(source)
 
     def _odd_texts(self, source: str) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ which copies are found.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from headstart.data.check import CheckReport
@@ -26,12 +26,14 @@ def check_images(
     *,
     label: str | None = None,
     test: str | Path | None = None,
+    also: Callable[[Images, str], Iterable[Problem]] = lambda _, __: (),
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Decode every image under the paths and report all that is wrong with them.
 
     label: a column; images without a label are then set aside. test: a test file or folder, to be
-    checked for its classes and for copies of its images in the data.
+    checked for its classes and for copies of its images in the data. also: what else there is to
+    remark on the images of this source.
     Raises InputError when there is no image that can be used.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -44,6 +46,7 @@ def check_images(
         problems += class_warnings(labels, "", "classes", str(given[0]), label or "")
     problems += _folder_remarks(images, [Path(path) for path in given], classes)
     problems += _caption_remarks(images, str(given[0]))
+    problems += also(images, str(given[0]))
     leaks, notes = None, list(images.notes)
     if test is not None:
         leaks, found, tested = _check_test(images, classes, test, label)

@@ -37,6 +37,11 @@ _REMARKS: dict[Oddity, tuple[int, str, str]] = {
     "animated": (51, "have several frames; the first is used", "Extract frames if more matter."),
     "thin": (52, "are 20 or more times longer than wide", "Cut them, or leave them out."),
     "tiny": (52, "have less than 8 pixels a side", "Leave them out if they show nothing."),
+    "located": (
+        62,
+        "say in their EXIF block where they were taken",
+        "No model learns it, but whoever gets the files does: remove the block.",
+    ),
     "renamed": (53, "hold another format than their name says", "Nothing: contents decide."),
 }
 

@@ -17,6 +17,7 @@ import numpy as np
 from headstart.data.corpus import BadRows
 from headstart.data.image_columns import is_image_name
 from headstart.data.images import Images, load_images
+from headstart.data.personal import PersonalCounts
 from headstart.data.record import Problem, problem, quoted, shown
 
 OFTEN = (20, 0.01)  # images, and share of them, from which one caption on them is remarked on
@@ -118,6 +119,12 @@ def caption_remarks(images: Images, source: str) -> Iterator[Problem]:
             where = shown(images.origins[hits[0]], most=400)
             message = f"captions of {len(hits)} images {what}, first {quoted(text)} in {where}."
             yield problem(number, "warn", source=source, message=message, fix=fix)
+    personal: PersonalCounts[str] = PersonalCounts()
+    for origin, captions in zip(images.origins, images.captions, strict=True):
+        personal.look("\n".join(captions), origin)
+    if personal.first is not None:
+        where = f"in {shown(personal.first, most=400)}"
+        yield personal.problem(source, "images have captions that", first=where)
     counts = Counter(caption for captions in images.captions for caption in captions)
     for caption, times in counts.most_common(3):
         if times > max(OFTEN[0], OFTEN[1] * len(images)):

@@ -36,7 +36,7 @@ from PIL import (
 from headstart.data.record import Outcome, shown
 
 Format = Literal["PNG", "JPEG", "WebP", "BMP", "GIF", "TIFF"]
-Oddity = Literal["animated", "thin", "tiny", "renamed"]
+Oddity = Literal["animated", "thin", "tiny", "renamed", "located"]
 
 MOST_BYTES = 64 * 2**20  # of one encoded image
 MOST_PIXELS = 2**26  # 67 megapixels: 192 MiB as RGB
@@ -144,6 +144,8 @@ def decode(
         large = image.width * image.height > LARGE
         with turn if large and turn is not None else nullcontext():
             image.load()
+            if _located(image):
+                oddities |= {"located"}
             rgb = _to_rgb(_upright(image))
     except DAMAGE as error:
         return _damaged(kind, error)
@@ -227,6 +229,15 @@ def _oddities(image: ImageFile.ImageFile) -> frozenset[Oddity]:
     if min(image.size) < TINY:
         found.add("tiny")
     return frozenset(found)
+
+
+def _located(image: ImageFile.ImageFile) -> bool:
+    """Whether its EXIF block says where it was taken."""
+    try:
+        place = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+    except DAMAGE:
+        return False
+    return ExifTags.GPS.GPSLatitude in place and ExifTags.GPS.GPSLongitude in place
 
 
 def _upright(image: ImageFile.ImageFile) -> Image.Image:

@@ -11,6 +11,7 @@ from headstart.data.check import CheckReport, check_data
 from headstart.data.content import LongTexts
 from headstart.data.image_check import check_images
 from headstart.data.image_kind import holds_images
+from headstart.evaluate.alignment import slipped_captions
 from headstart.events import Events, Silent
 from headstart.recipes.image_building import refuse_text
 from headstart.recipes.results import Fact, Json, to_json
@@ -91,6 +92,7 @@ def check(
                 list(data),
                 label=label,
                 test=test,
+                also=slipped_captions,
                 progress=lambda done, most: listener.progress("check", done, most),
             )
         )

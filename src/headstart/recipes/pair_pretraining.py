@@ -29,6 +29,7 @@ from headstart.data.pairs import Pairs, load_pairs
 from headstart.data.patches import PixelFrame
 from headstart.data.text import framed, tokenizer_fit
 from headstart.errors import InputError
+from headstart.evaluate.alignment import slipped_captions
 from headstart.evaluate.colour_baseline import ColourBaseline
 from headstart.evaluate.retrieval import Gold, Retrieval, retrieval
 from headstart.evaluate.towers import Towers
@@ -160,7 +161,7 @@ def _read(
             rejected=images.rejected,
         )
     )
-    tell(pairs.problems, events)
+    tell((*pairs.problems, *slipped_captions(images, str(data[0]))), events)
     if len(pairs) < FEWEST:
         raise InputError(
             f"{data[0]}: {len(pairs)} images with captions are too few to pretrain on; give at "
