@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 
+from headstart.abilities import ObjectiveName
 from headstart.config import PretrainSettings
 from headstart.errors import InputError
 from headstart.families import FAMILIES, find
 from headstart.nn import Patches
 from headstart.recipes.building import refuse_objective
-from headstart.sections import ObjectiveName
 from headstart.settings_file import make_settings
 
 ENCODERS = ["modern", "bert", "roberta", "reformer"]

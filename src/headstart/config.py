@@ -10,29 +10,28 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
+from headstart.abilities import OBJECTIVE_NEEDS, Family, ObjectiveName, families_for
 from headstart.budget import Budget, parse_budget
 from headstart.image_sections import ImageSettings, PairSettings, PictureSettings
 from headstart.sections import (
-    OBJECTIVE_NEEDS,
-    ArmName,
-    DataSettings,
-    Family,
-    Kind,
-    LabelSettings,
     MachineSettings,
-    Method,
     ModelSettings,
-    ObjectiveName,
     ObjectiveSettings,
     OptimizerSettings,
     ScheduleSettings,
     Size,
+)
+from headstart.settings import Settings, refuse_overlap, setting
+from headstart.task_sections import (
+    ArmName,
+    DataSettings,
+    Kind,
+    LabelSettings,
+    Method,
     TextSettings,
     TokenizerKind,
     TransferSettings,
-    families_for,
 )
-from headstart.settings import Settings, refuse_overlap, setting
 
 __all__ = [
     "OBJECTIVE_NEEDS",

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from headstart.abilities import OBJECTIVE_NEEDS, ObjectiveName, families_for
 from headstart.config import PretrainSettings
 from headstart.data.images import load_images
 from headstart.events import Silent
@@ -29,7 +30,6 @@ from headstart.recipes.code_book import code_book
 from headstart.recipes.demonstration import demo_data
 from headstart.recipes.image_pretraining import image_batches, image_model, image_objective
 from headstart.recipes.pretraining import Prepared, _network, prepare_corpus
-from headstart.sections import OBJECTIVE_NEEDS, ObjectiveName, families_for
 from headstart.settings_file import make_settings
 from headstart.train import Learner, Trainer
 from real_data import data_dir

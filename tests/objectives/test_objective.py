@@ -4,6 +4,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from headstart.abilities import OBJECTIVE_NEEDS, ObjectiveName
 from headstart.data.code_book import CodeBook
 from headstart.errors import InputError
 from headstart.objectives import (
@@ -22,7 +23,6 @@ from headstart.objectives import (
     SpanCorruption,
     VisualTokens,
 )
-from headstart.sections import OBJECTIVE_NEEDS, ObjectiveName
 
 
 def test_the_listed_names_are_those_of_the_parts(vocabulary):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from headstart.abilities import families_for
 from headstart.batch import Batch, Sequences
 from headstart.families import FAMILIES, Model
 from headstart.objectives import CausalLanguage, Pretraining, SpanCorruption
-from headstart.sections import families_for
 
 FAMILY = {family.name: family for family in FAMILIES}
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from headstart.abilities import families_for
 from headstart.batch import Sequences
 from headstart.config import (
     OBJECTIVE_NEEDS,
@@ -42,7 +43,6 @@ from headstart.objectives import (
     SpanCorruption,
     Vocabulary,
 )
-from headstart.sections import families_for
 from headstart.train import TrainSettings
 
 HELD_OUT = 0.01  # share of the corpus on which the final loss is measured

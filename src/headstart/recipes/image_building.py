@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.abilities import objectives_for
 from headstart.batch import Sequences
 from headstart.config import (
     IMAGE_FAMILY,
@@ -21,7 +22,6 @@ from headstart.evaluate.towers import refuse_towers
 from headstart.evaluate.transfer import Start
 from headstart.families import Loaded, Model, vit
 from headstart.nn import Patches
-from headstart.sections import objectives_for
 
 
 def image_model(

@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
+from headstart.abilities import WRITERS
 from headstart.config import PretrainSettings
 from headstart.data.dataset import Corpus, Labelled, load_labelled
 from headstart.data.image_batches import Batches
@@ -43,7 +44,6 @@ from headstart.recipes.building import (
 from headstart.recipes.results import PretrainResult
 from headstart.recipes.telling import echo, tell
 from headstart.recipes.text_medium import tokenizer_of
-from headstart.sections import WRITERS
 from headstart.settings_file import to_yaml
 from headstart.tasks import tokenized, vocabulary_of
 from headstart.train import Learner, Probe, RunFolder, Trainer, make_lineage

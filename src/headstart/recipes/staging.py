@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from headstart.abilities import objectives_for
 from headstart.budget import Budget
 from headstart.config import OBJECTIVE_NEEDS, PretrainSettings
 from headstart.errors import InputError
@@ -19,7 +20,6 @@ from headstart.events import Events
 from headstart.families import load_model, resolve
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import PretrainResult
-from headstart.sections import objectives_for
 from headstart.settings_file import to_yaml
 from headstart.train import RunFolder
 from headstart.words import say

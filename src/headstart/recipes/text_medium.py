@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from headstart.abilities import ARRANGEMENTS
 from headstart.batch import Sequences
 from headstart.config import Family, LabelSettings, ModelSettings, TextSettings
 from headstart.data.dataset import Corpus, Labelled, load_labelled
@@ -23,7 +24,6 @@ from headstart.evaluate.transfer import Start
 from headstart.families import Loaded, find
 from headstart.recipes.building import fresh_model
 from headstart.recipes.medium import Rows
-from headstart.sections import ARRANGEMENTS
 from headstart.tasks import vocabulary_of
 from headstart.words import Phrase, say
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.abilities import ARRANGEMENTS, WRITERS, families_of
 from headstart.config import FinetuneSettings
 from headstart.data.dataset import Labelled
 from headstart.data.text import encode
@@ -35,7 +36,6 @@ from headstart.recipes.seeds import Learnt, Rows, chosen_once, over_seeds
 from headstart.recipes.text_medium import writing_model
 from headstart.recipes.unfinished import Unfinished
 from headstart.recipes.wording import measured_texts, tell_cuts
-from headstart.sections import ARRANGEMENTS, WRITERS, families_of
 from headstart.serve.author import Author, spelled
 from headstart.tasks import TextPairs, Write
 from headstart.train import StepRecord
