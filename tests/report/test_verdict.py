@@ -264,3 +264,14 @@ def test_a_tiny_test_file_cannot_carry_a_verdict_that_a_large_one_can():
     assert small.kind == "cannot tell"
     assert small.need.what == "test rows"
     assert judge(table(20000), OWN, CONTROLS).kind == "pays"
+
+
+def test_two_test_rows_carry_no_verdict_however_much_the_seeds_agree():
+    cells = [
+        Cell(arm, n, seed, float(right), 1.0, correct=pack_correct(np.full(2, right)))
+        for arm, right in (("own-lora", True), ("tfidf", False))
+        for n in (50, 200)
+        for seed in range(5)
+    ]
+    verdict = judge(ScoreTable(cells), OWN, CONTROLS)
+    assert (verdict.kind, verdict.need.what) == ("cannot tell", "test rows")

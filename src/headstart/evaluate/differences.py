@@ -75,7 +75,7 @@ def best_against_best(
 
     own, controls: (A, S, L) scores. own_correct, control_correct: (A, S, L, T), whether each test
     row was answered right; with both, the sampling noise of the test file is part of the
-    covariance. A label count at which fewer than two seeds have both sides gets an infinite
+    covariance. Where a score is NaN they are not looked at. A label count at which fewer than two seeds have both sides gets an infinite
     variance. Raises ValueError if seeds or label counts do not match.
     """
     if own.shape[1:] != controls.shape[1:] or not len(own) or not len(controls):
@@ -97,7 +97,8 @@ def best_against_best(
     covariance *= (both.T @ both) / np.maximum(np.outer(seeds, seeds), 1)
     test = np.zeros_like(covariance)
     if own_correct is not None and control_correct is not None:
-        test = _test_covariance(own_correct, control_correct, own_best, control_best)
+        answered = own_correct, control_correct
+        test = _test_covariance(*answered, own_best, control_best, np.isfinite(gaps))
     doubt = DOUBT * np.hypot(own_doubt, control_doubt)
     covariance = covariance + test + np.diag(doubt**2)
     for position in np.flatnonzero(seeds < 2):
@@ -231,17 +232,27 @@ def _test_covariance(
     controls: npt.NDArray[np.bool_],
     own_index: npt.NDArray[np.int64],
     control_index: npt.NDArray[np.int64],
+    paired: npt.NDArray[np.bool_],
 ) -> Floats:
-    """Covariance (L, L) of the mean differences over other samples of test rows."""
+    """Covariance (L, L) of the mean differences over other samples of test rows.
+
+    paired: (S, L), where both sides have a cell. Beside the real rows stand two made-up ones, one
+    for either side: a few rows that all agree do not prove that all others would. Source: Agresti and Min 2005, "Simple improved confidence intervals for comparing
+    matched proportions".
+    """
     seed, count = np.indices(own.shape[1:3])
     gaps = own[own_index[count], seed, count].astype(np.float64)
     gaps -= controls[control_index[count], seed, count]  # S L T
-    seeds, counts, rows = gaps.shape
-    each = gaps.mean(axis=0)  # L T
+    gaps = np.where(paired[:, :, None], gaps, 0.0)
+    seeds, rows = paired.sum(axis=0), gaps.shape[2]
+    each = gaps.sum(axis=0) / np.maximum(seeds, 1)[:, None]  # L T
+    made_up = np.outer(np.ones(len(each)), [math.sqrt(0.5), -math.sqrt(0.5)])
+    each = np.concatenate([each, made_up], axis=1)
     covariance = np.atleast_2d(np.cov(each))
-    if seeds > 1:  # what is only seed noise within a row is counted with the seeds already
-        within = gaps.var(axis=0, ddof=1).mean(axis=1) / seeds
-        floor = np.diag(covariance) - within
-        scale = np.sqrt(np.clip(floor, 0.0, None) / np.maximum(np.diag(covariance), 1e-12))
-        covariance = covariance * np.outer(scale, scale)
-    return np.asarray(covariance.reshape(counts, counts) / rows)
+    # what is only seed noise within a row is counted with the seeds already
+    apart = np.where(paired[:, :, None], gaps - each[:, :rows], 0.0)
+    within = (apart**2).sum(axis=0).mean(axis=1) / np.maximum((seeds - 1) * seeds, 1)
+    floor = np.diag(covariance) - within
+    scale = np.sqrt(np.clip(floor, 0.0, None) / np.maximum(np.diag(covariance), 1e-12))
+    covariance = covariance * np.outer(scale, scale)
+    return np.asarray(covariance / each.shape[1])
