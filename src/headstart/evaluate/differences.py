@@ -68,13 +68,13 @@ def best_against_best(
     controls: Floats,
     *,
     labels: npt.ArrayLike,
-    own_correct: npt.NDArray[np.bool_] | None = None,
-    control_correct: npt.NDArray[np.bool_] | None = None,
+    own_correct: npt.NDArray[np.generic] | None = None,
+    control_correct: npt.NDArray[np.generic] | None = None,
 ) -> Differences:
     """Compare the best own arm with the best control at each label count.
 
-    own, controls: (A, S, L) scores. own_correct, control_correct: (A, S, L, T), whether each test
-    row was answered right; with both, the sampling noise of the test file is part of the
+    own, controls: (A, S, L) scores. own_correct, control_correct: (A, S, L, T), what each test row
+    adds to the score (`metrics.of_each_row`); with both, the sampling noise of the test file is part of the
     covariance. Where a score is NaN they are not looked at. A label count at which fewer than two seeds have both sides gets an infinite
     variance. Raises ValueError if seeds or label counts do not match.
     """
@@ -228,8 +228,8 @@ def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
 
 
 def _test_covariance(
-    own: npt.NDArray[np.bool_],
-    controls: npt.NDArray[np.bool_],
+    own: npt.NDArray[np.generic],
+    controls: npt.NDArray[np.generic],
     own_index: npt.NDArray[np.int64],
     control_index: npt.NDArray[np.int64],
     paired: npt.NDArray[np.bool_],
@@ -242,7 +242,7 @@ def _test_covariance(
     """
     seed, count = np.indices(own.shape[1:3])
     gaps = own[own_index[count], seed, count].astype(np.float64)
-    gaps -= controls[control_index[count], seed, count]  # S L T
+    gaps -= controls[control_index[count], seed, count].astype(np.float64)  # S L T
     gaps = np.where(paired[:, :, None], gaps, 0.0)
     seeds, rows = paired.sum(axis=0), gaps.shape[2]
     each = gaps.sum(axis=0) / np.maximum(seeds, 1)[:, None]  # L T

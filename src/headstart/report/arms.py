@@ -21,7 +21,7 @@ from headstart.errors import HeadstartError, Interrupted
 from headstart.evaluate.baselines import Features, Floats, LinearHead, fit_linear, fit_majority
 from headstart.evaluate.deadline import Deadline, OutOfTime, Poll, never, part
 from headstart.evaluate.features import FeatureCache
-from headstart.evaluate.metrics import Metric, score
+from headstart.evaluate.metrics import Metric, of_each_row, score
 from headstart.evaluate.neighbours import by_neighbours
 from headstart.evaluate.self_training import self_train
 from headstart.evaluate.transfer import Choice, Start, candidates, choose, transfer
@@ -293,10 +293,6 @@ def _cell(contestant: Contestant, race: Race, count: int, seed: int, limit: Dead
         return Cell(name, count, seed, 0.0, 0.0, status="failed", note=str(error))
     seconds = time.perf_counter() - start
     value = score(answer.labels, race.gold, kind=race.kind, metric=race.metric).value
-    right = "" if race.kind == "number" else pack_correct(_right(answer.labels, race.gold))
+    parts = of_each_row(answer.labels, race.gold, metric=race.metric)
+    right = "" if parts is None else pack_correct(parts)
     return Cell(name, count, seed, float(value), seconds, dict(answer.settings), correct=right)
-
-
-def _right(answers: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    same = np.asarray(answers == gold)
-    return np.asarray(same.all(axis=1)) if same.ndim == 2 else same

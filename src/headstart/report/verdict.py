@@ -109,7 +109,8 @@ def judge(
     if not np.isfinite(mine).any() or not np.isfinite(theirs).any():
         return Verdict("cannot tell", against, margin, need=Need("arms", 1))
     rights = table.correct(own_names), table.correct(list(against))
-    if rights[0] is None or rights[1] is None or rights[0].shape[-1] != rights[1].shape[-1]:
+    alike = {(None if part is None else (part.shape[-1], part.dtype)) for part in rights}
+    if rights[0] is None or rights[1] is None or len(alike) > 1:
         rights = (None, None)
     paired = np.isfinite(mine).any(axis=0) & np.isfinite(theirs).any(axis=0)  # S L
     kept = np.flatnonzero(paired.any(axis=0))
