@@ -74,9 +74,10 @@ def best_against_best(
     """Compare the best own arm with the best control at each label count.
 
     own, controls: (A, S, L) scores. own_correct, control_correct: (A, S, L, T), what each test row
-    adds to the score (`metrics.of_each_row`); with both, the sampling noise of the test file is part of the
-    covariance. Where a score is NaN they are not looked at. A label count at which fewer than two seeds have both sides gets an infinite
-    variance. Raises ValueError if seeds or label counts do not match.
+    adds to the score (`metrics.of_each_row`); with both, the sampling noise of the test file is
+    part of the covariance. Where a score is NaN they are not looked at. A label count at which
+    fewer than two seeds have both sides gets an infinite variance. Raises ValueError if seeds or
+    label counts do not match.
     """
     if own.shape[1:] != controls.shape[1:] or not len(own) or not len(controls):
         raise ValueError(
@@ -237,8 +238,8 @@ def _test_covariance(
     """Covariance (L, L) of the mean differences over other samples of test rows.
 
     paired: (S, L), where both sides have a cell. Beside the real rows stand two made-up ones, one
-    for either side: a few rows that all agree do not prove that all others would. Source: Agresti and Min 2005, "Simple improved confidence intervals for comparing
-    matched proportions".
+    for either side: a few rows that all agree do not prove that all others would. Source: Agresti
+    and Min 2005, "Simple improved confidence intervals for comparing matched proportions".
     """
     seed, count = np.indices(own.shape[1:3])
     gaps = own[own_index[count], seed, count].astype(np.float64)
