@@ -201,7 +201,34 @@ def read_task(
     events.note(leaks.said)
     if leaks.train_drop:
         train = train.take(np.setdiff1d(np.arange(len(train)), sorted(leaks.train_drop)))
+    _demand_rows(data, train, test, settings)
     return Task(medium, ground, train, test, leaks, rows, quarantined)
+
+
+def _demand_rows(data: Path, train: Rows, test: Rows, settings: ReportSettings) -> None:
+    """Raise InputError if no table can come of these rows, before time is spent on them."""
+    if not len(test):
+        raise InputError(
+            f"{data}: no class has rows enough to hold one out for testing; label more, or give a "
+            "test file with --test"
+        )
+    if not len(train):
+        raise InputError(
+            f"{data}: every labelled row is also a test row, so none is left to learn from; give "
+            "rows that are not in the test file"
+        )
+    for what, rows in (("test", test), ("labelled", train)):
+        if rows.kind == "number" and np.ptp(rows.labels) == 0:
+            raise InputError(
+                f"{rows.source}: the number of every {what} row is {rows.labels[0]:g}, so there is "
+                "nothing to put in order; add rows with other numbers"
+            )
+    if not settings.counts(len(train)):
+        counts = ", ".join(settings.labels)
+        raise InputError(
+            f"--labels {counts}: more than the {len(train)} labelled rows that there are for "
+            "learning; give fewer, or all"
+        )
 
 
 @dataclass(frozen=True)
