@@ -26,7 +26,15 @@ from headstart.evaluate.neighbours import by_neighbours
 from headstart.evaluate.self_training import self_train
 from headstart.evaluate.transfer import Choice, Start, candidates, choose, transfer
 from headstart.evaluate.transfer_settings import Method, TransferSettings
-from headstart.report.cells import Arm, Cell, ScoreTable, Setting, draw, pack_correct
+from headstart.report.cells import (
+    Arm,
+    Cell,
+    ScoreTable,
+    Setting,
+    draw,
+    expected_seconds,
+    pack_correct,
+)
 from headstart.tasks import LabelledTokens
 from headstart.words import say
 
@@ -245,26 +253,6 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
             continue
         race.table.append(_cell(contestant, race, count, seed, limit))
     race.progress(len(plan), len(plan), "")
-
-
-def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
-    """What a cell will take, from the arm's cells so far: those of its own label count, else the
-    next smaller one in proportion to the labels; 0 if there are none yet. Of a label count at which
-    none was finished it is what one that was given up would have taken.
-    """
-    known: dict[int, list[float]] = {}
-    for cell in table.done(arm):
-        known.setdefault(cell.labels, []).append(cell.seconds)
-    for cell in table.cells:
-        if cell.arm == arm and cell.needed and cell.labels not in known:
-            known[cell.labels] = [cell.needed]
-    if labels in known:
-        return float(np.mean(known[labels]))
-    fewer = [count for count in known if count < labels]
-    if not fewer:
-        return 0.0
-    nearest = max(fewer)
-    return float(np.mean(known[nearest])) * labels / nearest
 
 
 def _skipped(arm: str, labels: int, seed: int, needed: float, left: float) -> Cell:

@@ -155,6 +155,26 @@ class ScoreTable:
         return table
 
 
+def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
+    """What a cell will take, from the arm's cells so far: those of its own label count, else the
+    next smaller one in proportion to the labels; 0 if there are none yet. Of a label count at which
+    none was finished it is what one that was given up would have taken.
+    """
+    known: dict[int, list[float]] = {}
+    for cell in table.done(arm):
+        known.setdefault(cell.labels, []).append(cell.seconds)
+    for cell in table.cells:
+        if cell.arm == arm and cell.needed and cell.labels not in known:
+            known[cell.labels] = [cell.needed]
+    if labels in known:
+        return float(np.mean(known[labels]))
+    fewer = [count for count in known if count < labels]
+    if not fewer:
+        return 0.0
+    nearest = max(fewer)
+    return float(np.mean(known[nearest])) * labels / nearest
+
+
 def draw(
     labels: npt.NDArray[np.generic], n: int, *, seed: int, kind: Kind
 ) -> npt.NDArray[np.int64]:

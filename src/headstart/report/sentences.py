@@ -6,7 +6,7 @@ Numbers come from the verdict and the curves, wording from `words.py`; nothing i
 
 import math
 
-from headstart.report.report import Report
+from headstart.report.report import Report, budget_for
 from headstart.report.verdict import Verdict
 from headstart.report.words import (
     about,
@@ -89,7 +89,7 @@ def next_step(report: Report, lang: Lang) -> str:
     """The next useful step: which model to use, or what to run, in one to three sentences."""
     verdict = report.verdict
     if not verdict.gaps:
-        return say("next.run", lang)
+        return _again(report, lang)
     gap = verdict.gaps[-1]
     last = count(gap.labels)
     own, control = (arm_title(report, name, lang) for name in (gap.own, gap.control))
@@ -117,15 +117,23 @@ def next_step(report: Report, lang: Lang) -> str:
 def _open_question(report: Report, lang: Lang, control: str) -> list[str]:
     lacks = report.verdict.need
     if lacks is None or lacks.what == "arms":
-        return [say("next.run", lang)]
+        return [_again(report, lang)]
     if lacks.what == "test rows":
         return [say("next.test", lang, more=about(lacks.more))]
     if lacks.what == "labels":
         return [say("next.label", lang, more=about(lacks.more))]
-    parts = [say("next.seeds", lang, total=count(len(report.seeds) + lacks.more))]
+    total = len(report.seeds) + lacks.more
+    budget = budget_for(report, total)
+    key = "next.seeds.longer" if budget else "next.seeds"
+    parts = [say(key, lang, total=count(total), budget=budget)]
     if lacks.more > 4 * max(len(report.seeds), 1):
         parts.append(say("next.tiny", lang, control=control))
     return parts
+
+
+def _again(report: Report, lang: Lang) -> str:
+    budget = budget_for(report, len(report.seeds)) if report.unfinished() else ""
+    return say("next.run.longer" if budget else "next.run", lang, budget=budget)
 
 
 def _last_doubling(report: Report, arm: str) -> float:
