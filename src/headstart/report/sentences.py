@@ -80,6 +80,8 @@ def need(verdict: Verdict, lang: Lang) -> str:
     if verdict.need is None:
         return ""
     more = verdict.need.more
+    if verdict.need.what == "seeds" and not verdict.need.difference:
+        return say("need.seeds.first", lang)
     seeds = say("seed.one" if more == 1 else "seed.many", lang)
     size = points(verdict.need.difference)
     return say(f"need.{verdict.need.what}", lang, more=about(more), points=size, seeds=seeds)
@@ -116,7 +118,9 @@ def next_step(report: Report, lang: Lang) -> str:
 
 def _open_question(report: Report, lang: Lang, control: str) -> list[str]:
     lacks = report.verdict.need
-    if lacks is None or lacks.what == "arms":
+    paired = max((gap.seeds for gap in report.verdict.gaps), default=0)
+    missing = lacks is not None and not lacks.difference and paired < len(report.seeds)
+    if lacks is None or lacks.what == "arms" or (lacks.what == "seeds" and missing):
         return [_again(report, lang)]
     if lacks.what == "test rows":
         return [say("next.test", lang, more=about(lacks.more))]

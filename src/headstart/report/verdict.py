@@ -254,7 +254,8 @@ def _gap(differences: Differences, position: int, own: list[str], controls: list
 def _worth(differences: Differences, known: npt.NDArray[np.bool_], margin: float) -> Worth | None:
     """Label-equivalence at the largest count that pays and that the control catches up with.
 
-    Where it never catches up: at the smallest count that pays, as "more than".
+    Where it never catches up: at the smallest count that pays, as "more than"; not where that is
+    the largest that was measured, which tells nothing.
     """
     low = [differences.interval(k).low > margin for k in range(len(known))]
     paying = [k for k in range(len(known)) if known[k] and low[k]]
@@ -262,7 +263,7 @@ def _worth(differences: Differences, known: npt.NDArray[np.bool_], margin: float
         number = label_equivalence(differences, position)
         if math.isfinite(number.estimate) and number.estimate > differences.labels[position]:
             return Worth(int(differences.labels[position]), number)
-    if not paying:
+    if not paying or paying[0] == len(known) - 1:
         return None
     number = label_equivalence(differences, paying[0])
     return (

@@ -64,8 +64,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "预训练模型与对照还没有都完成的得分可供比较。",
     ),
     "say.one seed": (
-        "There is only one seed, so nothing is known about the noise.",
-        "只有一个随机种子，无从知道波动有多大。",
+        "Only one seed is finished on both sides, so nothing is known about the noise.",
+        "两边都完成的随机种子只有一个，无从知道波动有多大。",
     ),
     "end.level": ("with {n} labels {control} is as good", "用 {n} 条标注时，{control} 同样好"),
     "end.better": (
@@ -86,6 +86,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "need.seeds": (
         "About {more} more {seeds} would resolve a difference of {points} points (80% power).",
         "再加约 {more} 个随机种子，可以分辨 {points} 个百分点的差异（功效 80%）。",
+    ),
+    "need.seeds.first": (
+        "Noise shows from two seeds on; five make a usable interval.",
+        "两个随机种子起才能看出波动；五个可得到可用的区间。",
     ),
     "need.test rows": (
         "About {more} more test rows would resolve a difference of {points} points (80% power); more seeds would not.",
