@@ -305,3 +305,26 @@ def test_the_test_rows_of_a_rare_class_count_in_the_interval_as_they_do_in_the_s
     # three rows more of ten: standard error .145 in the class's recall, some .05 in macro-F1
     assert 0.08 < gap.interval.high - gap.interval.low < 0.35
     assert verdict.kind == "cannot tell"
+
+
+@dataclass
+class Tuned(Long):
+    """Chooses its settings for 32 s with the first seed of each label count, then takes 8 s."""
+
+    chosen: set = field(default_factory=set)
+
+    def run(self, rows, labels, seed, *, poll=None):
+        once = 0.0 if len(rows) in self.chosen else 32.0
+        self.chosen.add(len(rows))
+        self.clock[0] += once + 8.0
+        return Answer(self.answer, once=once)
+
+
+def test_what_the_first_seed_chose_for_all_is_not_expected_of_the_others(clock):
+    table = ScoreTable()
+    setting = replace(race(table, seconds=60.0), counts=(10,), seeds=range(3))
+    run_arms([Tuned(arm("scratch"), wave=1, clock=clock)], setting)
+    # 40 s, 8 s and 8 s: if each were thought to take 40, the twin would lack seeds that fit
+    assert [cell.status for cell in table.cells] == ["done"] * 3
+    assert expected_seconds(table, "scratch", 10) == pytest.approx(8.0)
+    assert expected_seconds(table, "scratch", 20) == pytest.approx(2 * 56 / 3)  # chosen anew

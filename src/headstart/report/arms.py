@@ -46,11 +46,12 @@ CHOOSING = 0.8  # at most, of the time of the twin's first cell at a label count
 class Answer:
     """What an arm says of the test rows, and the settings that repeat it.
 
-    labels: as in `Labelled.labels`.
+    labels: as in `Labelled.labels`. once: seconds of a choice that the other seeds need not make.
     """
 
     labels: np.ndarray
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    once: float = 0.0
 
 
 class Contestant(Protocol):
@@ -180,10 +181,11 @@ class Transfer:
         """Transfer to these rows."""
         examples = self.train.take(rows)
         choice = self.chosen.get(len(rows))
-        choosing = 0.0
+        choosing = once = 0.0
         if choice is None and not self.start.pretrained:
             choosing = CHOOSING
             choice = self.chosen[len(rows)] = self._choose(len(rows), part(poll, 0.0, choosing))
+            once = choice.cost_s
         fitted = transfer(
             self.start,
             examples,
@@ -194,7 +196,8 @@ class Transfer:
             choice=choice,
             poll=part(poll, choosing, 1 - choosing),
         )
-        return Answer(fitted.answers(self.test, poll=part(poll, 0.0, 0.0)), fitted.settings)
+        answers = fitted.answers(self.test, poll=part(poll, 0.0, 0.0))
+        return Answer(answers, fitted.settings, once)
 
     def _choose(self, count: int, poll: Poll) -> Choice:
         labels, kind, seed = self.train.labels, self.train.kind, self.first_seed
@@ -283,4 +286,5 @@ def _cell(contestant: Contestant, race: Race, count: int, seed: int, limit: Dead
     value = score(answer.labels, race.gold, kind=race.kind, metric=race.metric).value
     parts = of_each_row(answer.labels, race.gold, metric=race.metric)
     right = "" if parts is None else pack_correct(parts)
-    return Cell(name, count, seed, float(value), seconds, dict(answer.settings), correct=right)
+    used, once = dict(answer.settings), answer.once
+    return Cell(name, count, seed, float(value), seconds, used, correct=right, once=once)

@@ -46,7 +46,8 @@ class Cell:
 
     seconds: wall-clock time. settings: what repeats it. correct: `pack_correct` of what each
     test row adds to the score, or "" where that is not known. needed: seconds that a cell that was
-    begun and given up would have taken.
+    begun and given up would have taken. once: seconds of those above for a choice that the other
+    seeds of this label count share.
     """
 
     arm: str
@@ -59,6 +60,7 @@ class Cell:
     note: str = ""
     correct: str = ""
     needed: float = 0.0
+    once: float = 0.0
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -156,9 +158,10 @@ class ScoreTable:
 
 
 def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
-    """What a cell will take, from the arm's cells so far: those of its own label count, else the
-    next smaller one in proportion to the labels; 0 if there are none yet. Of a label count at which
-    none was finished it is what one that was given up would have taken.
+    """What a cell will take, from the arm's cells so far: those of its own label count without what
+    they did for all seeds, else the next smaller one in proportion to the labels; 0 if there are
+    none yet. Of a label count at which none was finished it is what one that was given up would
+    have taken.
     """
     known: dict[int, list[float]] = {}
     for cell in table.done(arm):
@@ -167,7 +170,8 @@ def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
         if cell.arm == arm and cell.needed and cell.labels not in known:
             known[cell.labels] = [cell.needed]
     if labels in known:
-        return float(np.mean(known[labels]))
+        shared = sum(cell.once for cell in table.done(arm, labels=labels))
+        return float(np.mean(known[labels])) - shared / len(known[labels])
     fewer = [count for count in known if count < labels]
     if not fewer:
         return 0.0
