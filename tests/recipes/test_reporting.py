@@ -93,6 +93,21 @@ def test_rows_of_which_no_table_can_come_are_refused_before_pretraining(
     assert not (tmp_path / "run" / "pretrained").exists()
 
 
+def test_a_public_model_that_is_not_there_is_missed_before_pretraining(tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("some text\nand some more\n")
+    labels = written(tmp_path, "train.csv", SENTIMENT)
+    with pytest.raises(InputError) as caught:
+        hs.report(
+            labels, corpus=corpus, labels=["all"], out=tmp_path / "run", public=tmp_path / "gone"
+        )
+    assert str(caught.value) == (
+        f"{tmp_path / 'gone'} is no folder. Give a run folder, a Hugging Face model folder, or "
+        "hf:NAME for the Hub"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 class Heard(Exception):
     """Carries the settings with which a command calls its recipe."""
 

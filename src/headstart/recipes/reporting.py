@@ -25,6 +25,7 @@ from headstart.evaluate.metrics import default_metric
 from headstart.evaluate.transfer import Method, Start, depths, feature_cache
 from headstart.events import Events
 from headstart.families import build_model, resolve
+from headstart.families.digests import folder_digest
 from headstart.recipes.building import on_machine, transfer_settings
 from headstart.recipes.finetuning import examples_of
 from headstart.recipes.media import medium_of, suited
@@ -85,6 +86,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     begin = time.monotonic()
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    public = None if settings.public is None else resolve(settings.public)
     medium = medium_of(
         data[0],
         settings.start,
@@ -110,6 +112,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
             labels=task.medium.digest(task.train),
             test=task.medium.digest(task.test),
             model=digest_of_model(own.model),
+            public="" if public is None else folder_digest(public),
             events=events,
         )
         deadline = begin + settings.budget.amount - spent
