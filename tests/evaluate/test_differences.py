@@ -121,3 +121,18 @@ def test_one_or_two_test_rows_on_which_all_seeds_agree_prove_nothing(rows):
     assert found.mean == pytest.approx([1.0, 1.0])
     assert np.isfinite(found.covariance).all()
     assert found.interval(0).low < 0.5
+
+
+def test_a_seed_that_few_arms_have_takes_nothing_from_what_is_known_of_the_noise():
+    rng = np.random.default_rng(3)
+    arms = 0.7 + rng.normal(0, 0.02, (6, 5, 1)) + rng.normal(0, 0.005, (6, 5, 3))
+    before = best_against_best(arms[:4], arms[4:], labels=[50, 200, 800])
+    lone = np.full((6, 1, 3), np.nan)
+    lone[0, 0, 0] = 0.7  # one cell repeated with another seed
+    more = np.concatenate([arms, lone], axis=1)
+    after = best_against_best(more[:4], more[4:], labels=[50, 200, 800])
+    assert (before.doubt > 0).any()  # what the best of four is flattered by
+    assert before.covariance[0, 1] > 0  # the label counts share their seeds
+    assert after.doubt == pytest.approx(before.doubt)
+    assert after.covariance == pytest.approx(before.covariance)
+    assert after.mean == pytest.approx(before.mean)

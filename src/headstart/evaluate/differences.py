@@ -210,11 +210,11 @@ def _moderated(
 def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
     """Variance left at each label count once arm and seed means are taken off, and its correlation.
 
-    Arms that never vary (majority) and those with missing cells are left out. Two-way layout, so
-    the degrees of freedom are (A - 1)(S - 1).
+    Arms that never vary (majority) are left out, and so are seeds and arms with missing cells, of
+    which as few as can be. Two-way layout, so the degrees of freedom are (A - 1)(S - 1).
     """
-    complete = arms[np.isfinite(arms).all(axis=(1, 2))]
-    table = complete[np.ptp(complete, axis=1).max(axis=1) > SMALLEST_SD]
+    table = _without_gaps(arms)
+    table = table[np.ptp(table, axis=1).max(axis=1, initial=0.0) > SMALLEST_SD]
     size, seeds, counts = table.shape
     if size < 2 or seeds < 2:
         return np.zeros(counts), np.eye(counts)
@@ -226,6 +226,19 @@ def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
     pairs = products[np.triu_indices(counts, 1)]
     shared = float(np.clip(pairs.mean(), 0.0, MOST_CORRELATION)) if pairs.size else 0.0
     return variance, np.full((counts, counts), shared) + (1 - shared) * np.eye(counts)
+
+
+def _without_gaps(arms: Floats) -> Floats:
+    """The arms and seeds (A, S, L) that have all label counts, chosen for the most freedom.
+
+    Seeds are taken by how many arms have them whole: the first k of them and the arms that have
+    those, for the best k.
+    """
+    whole = np.isfinite(arms).all(axis=2)  # A S
+    order = np.argsort(-whole.sum(axis=0), kind="stable")
+    blocks = [(whole[:, order[:k]].all(axis=1), order[:k]) for k in range(1, len(order) + 1)]
+    kept, seeds = max(blocks, key=lambda block: (block[0].sum() - 1) * (len(block[1]) - 1))
+    return arms[kept][:, np.sort(seeds)]
 
 
 def _test_covariance(
