@@ -136,3 +136,17 @@ def test_a_seed_that_few_arms_have_takes_nothing_from_what_is_known_of_the_noise
     assert after.doubt == pytest.approx(before.doubt)
     assert after.covariance == pytest.approx(before.covariance)
     assert after.mean == pytest.approx(before.mean)
+
+
+@pytest.mark.parametrize("seeds", [(5, 5, 5, 5), (5, 2)])
+def test_intervals_of_two_arms_alone_and_of_fewer_seeds_cover_the_truth_too(seeds):
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(500):
+        arms = 0.7 + rng.normal(0, 0.03, (1, 5, 1)) + rng.normal(0, 0.015, (2, 5, len(seeds)))
+        for place, there in enumerate(seeds):
+            arms[:, there:, place] = np.nan
+        result = best_against_best(arms[:1], arms[1:], labels=10 * 4 ** np.arange(len(seeds)))
+        inside.append([result.interval(place).contains(0.0) for place in range(len(seeds))])
+    # the shape of the noise from the very pair adds nothing, two seeds are not five
+    assert np.mean(inside, axis=0) == pytest.approx(0.90, abs=0.035)

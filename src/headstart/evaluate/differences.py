@@ -37,7 +37,7 @@ class Differences:
     labels, mean, seed_sd, test_se, doubt: (L,); doubt: standard error of the optimism. covariance:
     (L, L) of the mean, seed and test noise together. own, control: (L,), index of the arms
     compared, the best of each side. own_curve, control_curve: (S, L), their scores less their
-    optimism. freedom: degrees of freedom of the t distribution that goes with the covariance.
+    optimism. prior: degrees of freedom that moderation adds to those of the seeds.
     """
 
     labels: Floats
@@ -51,11 +51,21 @@ class Differences:
     control: npt.NDArray[np.int64]
     own_curve: Floats
     control_curve: Floats
-    freedom: float
+    prior: float
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the t distribution that goes with the covariance: those of the
+        label count that has the fewest seeds of all whose variance is known.
+        """
+        fewest = self.seeds[self.seeds > 1].min(initial=self.seeds.max(initial=0))
+        return max(float(fewest) - 1, 1.0) + self.prior
 
     def interval(self, position: int, *, level: float = LEVEL) -> Interval:
         """Interval of the difference at one label count (not corrected for looking at several)."""
-        half = self.quantile((1 + level) / 2) * math.sqrt(self.covariance[position, position])
+        freedom = max(float(self.seeds[position]) - 1, 1.0) + self.prior
+        quantile = float(stats.t.ppf((1 + level) / 2, freedom))
+        half = quantile * math.sqrt(self.covariance[position, position])
         return Interval(self.mean[position] - half, self.mean[position] + half, level)
 
     def quantile(self, probability: float) -> float:
@@ -85,13 +95,13 @@ def best_against_best(
             "seeds and label counts must be the same"
         )
     arms = np.concatenate([own, controls])
-    noise, correlation = _noise_of_arms(arms)
+    noise, correlation, beside = _noise_of_arms(arms)
     means = adjusted_means(arms)
     own_best, own_curve, own_doubt = _best(own, means[: len(own)], noise)
     control_best, control_curve, control_doubt = _best(controls, means[len(own) :], noise)
     gaps = own_curve - control_curve  # S L
     seeds = np.isfinite(gaps).sum(axis=0)
-    prior_freedom = _prior_freedom(seeds)
+    prior_freedom = min(_prior_freedom(seeds), beside)
     sd = _moderated(gaps, noise, seeds, prior_freedom=prior_freedom)
     covariance = np.outer(sd, sd) * correlation
     both = np.isfinite(gaps).astype(np.float64)
@@ -116,7 +126,7 @@ def best_against_best(
         control=control_best,
         own_curve=own_curve,
         control_curve=control_curve,
-        freedom=max(float(seeds.max(initial=0)) - 1, 1.0) + prior_freedom,
+        prior=prior_freedom,
     )
 
 
@@ -207,8 +217,9 @@ def _moderated(
     return np.asarray(np.sqrt(np.maximum(variance, SMALLEST_SD**2)))
 
 
-def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
-    """Variance left at each label count once arm and seed means are taken off, and its correlation.
+def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats, float]:
+    """Variance left at each label count once arm and seed means are taken off, its correlation, and
+    the degrees of freedom that it has beside those of any two arms.
 
     Arms that never vary (majority) are left out, and so are seeds and arms with missing cells, of
     which as few as can be. Two-way layout, so the degrees of freedom are (A - 1)(S - 1).
@@ -217,7 +228,7 @@ def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
     table = table[np.ptp(table, axis=1).max(axis=1, initial=0.0) > SMALLEST_SD]
     size, seeds, counts = table.shape
     if size < 2 or seeds < 2:
-        return np.zeros(counts), np.eye(counts)
+        return np.zeros(counts), np.eye(counts), 0.0
     left = table - table.mean(axis=1, keepdims=True)
     left = left - left.mean(axis=0, keepdims=True)
     variance = (left**2).sum(axis=(0, 1)) / ((size - 1) * (seeds - 1))
@@ -225,7 +236,8 @@ def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
     products = np.einsum("asl,asm->lm", scaled, scaled) / ((size - 1) * (seeds - 1))
     pairs = products[np.triu_indices(counts, 1)]
     shared = float(np.clip(pairs.mean(), 0.0, MOST_CORRELATION)) if pairs.size else 0.0
-    return variance, np.full((counts, counts), shared) + (1 - shared) * np.eye(counts)
+    correlation = np.full((counts, counts), shared) + (1 - shared) * np.eye(counts)
+    return variance, correlation, float((size - 2) * (seeds - 1))
 
 
 def _without_gaps(arms: Floats) -> Floats:
@@ -234,11 +246,12 @@ def _without_gaps(arms: Floats) -> Floats:
     Seeds are taken by how many arms have them whole: the first k of them and the arms that have
     those, for the best k.
     """
-    whole = np.isfinite(arms).all(axis=2)  # A S
+    whole = np.asarray(np.isfinite(arms).all(axis=2))  # A S
     order = np.argsort(-whole.sum(axis=0), kind="stable")
-    blocks = [(whole[:, order[:k]].all(axis=1), order[:k]) for k in range(1, len(order) + 1)]
-    kept, seeds = max(blocks, key=lambda block: (block[0].sum() - 1) * (len(block[1]) - 1))
-    return arms[kept][:, np.sort(seeds)]
+    firsts = [order[:k] for k in range(1, len(order) + 1)]
+    kept = [np.flatnonzero(whole[:, seeds].all(axis=1)) for seeds in firsts]
+    best = max(range(len(firsts)), key=lambda k: (len(kept[k]) - 1) * (len(firsts[k]) - 1))
+    return np.asarray(arms[np.ix_(kept[best], np.sort(firsts[best]))])
 
 
 def _test_covariance(
