@@ -80,7 +80,27 @@ def test_rows_add_up_to_the_score_and_vary_as_it_does_over_test_files(metric, la
 
 
 def test_only_scores_that_rows_add_up_to_are_shared_out():
-    assert of_each_row(np.arange(3.0), np.arange(3.0), metric="Spearman") is None
+    assert of_each_row(np.arange(3.0), np.arange(3.0), metric="R2") is None
+    level = of_each_row(np.ones(3), np.arange(3.0), metric="Spearman")
+    assert level.tolist() == [0.0, 0.0, 0.0]
     nothing = np.zeros((2, 3))
     assert of_each_row(nothing, nothing, metric="micro-F1").tolist() == [0.0, 0.0]
     assert of_each_row(nothing, nothing, metric="macro-F1").tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("steps", [1000, 2])
+@pytest.mark.parametrize("slope", [0.3, 2.0])
+def test_rows_add_up_to_rank_correlation_and_vary_as_it_does_over_test_files(steps, slope):
+    rng = np.random.default_rng(0)
+
+    def one():
+        gold = rng.exponential(size=400)
+        answers = np.round((slope * gold + rng.normal(size=400)) * steps) / steps  # with ties
+        gold = np.round(gold * steps) / steps
+        rows = of_each_row(answers, gold, metric="Spearman")
+        value = score(answers, gold, kind="number").value
+        assert rows.mean() == pytest.approx(value)
+        return value, rows.std() / np.sqrt(len(rows))
+
+    values, errors = np.transpose([one() for _ in range(400)])
+    assert errors.mean() == pytest.approx(values.std(), rel=0.1)

@@ -285,6 +285,7 @@ def _need(
     test = float(weights @ differences.test_se[known])
     sd = math.sqrt(max(standard_error**2 - test**2, 0.0) * seeds)
     wanted = more_seeds(gap, sd, have=seeds)
-    if test > 0.7 * standard_error:
-        return Need("test rows", max(1, more_test_rows(gap, test, have=test_rows)), gap)
+    rows = more_test_rows(gap, test, have=test_rows)
+    if test > 0.7 * standard_error and rows:
+        return Need("test rows", rows, gap)
     return Need("seeds", max(1, min(wanted, MOST_SEEDS)), gap)
