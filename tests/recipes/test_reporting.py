@@ -17,6 +17,7 @@ from headstart.errors import InputError
 from headstart.recipes.report_commands import following, repeat, repeat_cell
 from headstart.report.render import leak_line, summary_sentences
 from headstart.report.report import Leaks, budget_for
+from headstart.report.sentences import MOST_SEEDS
 from headstart.report.verdict import Need
 from headstart.settings_file import make_settings
 
@@ -207,6 +208,19 @@ def test_more_seeds_are_run_in_the_same_folder_with_the_time_that_they_take(monk
         f"Run it again with --seeds 10 --budget {budget_for(made, 10)}; finished cells are kept, "
         "and the time used so far counts."
     )
+
+
+def test_more_seeds_than_the_flag_takes_are_not_asked_for():
+    settings = report_settings()
+    for more, asked in ((95, True), (96, False), (2000, False)):
+        made = judged("cannot tell", need=Need("seeds", more, 0.01))
+        said = summary_sentences(made, lang="en")["next"]
+        assert ("--seeds" in said) == asked
+        assert said.endswith("does without pretraining.")
+    assert following(made, [Path("a.csv")], settings, folder=Path("r"), run="r/run") == ()
+    make_settings(ReportSettings, given={"seeds": MOST_SEEDS})
+    with pytest.raises(InputError):
+        make_settings(ReportSettings, given={"seeds": MOST_SEEDS + 1})
 
 
 def test_enough_time_is_not_asked_for_again():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headstart.config import FinetuneSettings, ReportSettings
 from headstart.report.report import Report, budget_for
+from headstart.report.sentences import MOST_SEEDS
 from headstart.settings_file import make_settings, setting_names
 
 # names of settings that have a flag of their own
@@ -62,6 +63,8 @@ def following(
         return (shlex.join(words),)
     if kind == "cannot tell" and need is not None and need.what == "seeds":
         seeds = settings.seeds + need.more
+        if seeds > MOST_SEEDS:
+            return ()
         budget = budget_for(made, seeds) or str(settings.budget)
         words = _report(data, settings, start=settings.start, whole=True)
         words += ["--out", settings.out] if settings.out else []

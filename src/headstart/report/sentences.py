@@ -21,6 +21,7 @@ from headstart.report.words import (
 from headstart.words import Lang
 
 CHEAPER_FROM = 1.5  # a control this many times cheaper is called cheaper
+MOST_SEEDS = 100  # that --seeds takes
 RISING = 0.005  # gain of the last doubling of labels that is worth mentioning
 
 
@@ -129,8 +130,8 @@ def _open_question(report: Report, lang: Lang, control: str) -> list[str]:
     total = len(report.seeds) + lacks.more
     budget = budget_for(report, total)
     key = "next.seeds.longer" if budget else "next.seeds"
-    parts = [say(key, lang, total=count(total), budget=budget)]
-    if lacks.more > 4 * max(len(report.seeds), 1):
+    parts = [say(key, lang, total=str(total), budget=budget)] if total <= MOST_SEEDS else []
+    if lacks.more > 4 * max(len(report.seeds), 1) or not parts:
         parts.append(say("next.tiny", lang, control=control))
     return parts
 

@@ -166,8 +166,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "用 --seeds {total} --budget {budget} 再运行一次；已完成的结果会保留，已用的时间计算在内。",
     ),
     "next.tiny": (
-        "A difference this small rarely matters: “{control}” is the cheaper choice until it is resolved.",
-        "如此小的差异通常无关紧要：在分辨之前，“{control}”是更省的选择。",
+        "So many runs are seldom worth it: until it is resolved, “{control}” does without pretraining.",
+        "如此多次运行往往不值得：在分辨之前，“{control}”无需预训练。",
     ),
     "next.test": (
         "Put about {more} more rows into the test file.",
