@@ -198,3 +198,47 @@ def test_imdb_controls_reach_their_reference_scores():
                 f"{100 * np.std(scores, ddof=1):5.1f}  {seconds:6.1f}"
             )
             assert np.mean(scores) > floors[features.name, count]
+
+
+def strands(rng, rows):
+    """Sequences of 60 bases, each once; those of class 1 have more of G and C."""
+    labels = np.arange(rows) % 2
+    odds = np.where(labels[:, None] == 1, [[0.2, 0.3, 0.3, 0.2]], [[0.3, 0.2, 0.2, 0.3]])
+    return ["".join(rng.choice(list("ACGT"), 60, p=p)) for p in odds], labels
+
+
+@pytest.mark.parametrize("maker", [TfidfFeatures, LsaFeatures])
+def test_sequences_names_and_signs_without_words_are_seen_as_characters(maker):
+    texts, labels = strands(np.random.default_rng(0), 600)
+    made = maker(texts)
+    head = fit_linear(made.transform(texts[:300]), labels[:300], kind="classes", seed=0)
+    assert (head.predict(made.transform(texts[300:])) == labels[300:]).mean() > 0.75
+    names = [f"{stem}{ending}" for stem in map(str, range(150)) for ending in ("ski", "sson")]
+    made = maker(names)  # no two are the same
+    head = fit_linear(made.transform(names[:100]), np.arange(100) % 2, kind="classes", seed=0)
+    assert (head.predict(made.transform(names[100:])) == np.arange(200) % 2).all()
+    made = maker(["😀😀", "😢"] * 50)
+    signs = made.transform(["😀", "😢"])
+    assert np.abs(signs[0] - signs[1]).sum() > 0.5
+
+
+def test_texts_in_which_no_word_occurs_twice_still_give_features():
+    texts = [f"a{n} b{n} c{n}" for n in range(300)]
+    assert TfidfFeatures(texts).transform(texts).shape[0] == 300
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "answer"),
+    [
+        ("classes", np.array([0, 2, 2]), [2, 2]),
+        ("classes", np.array([1, 1, 1]), [1, 1]),
+        ("multilabel", np.array([[1, 0], [1, 0], [0, 0]]), [[1, 0], [1, 0]]),
+        ("number", np.array([1.0, 2.0, 6.0]), [3.0, 3.0]),
+    ],
+)
+def test_rows_without_any_known_word_are_answered_by_frequency(kind, labels, answer):
+    made = TfidfFeatures(["good film", "bad film"] * 10)
+    strange = made.transform(["xx yy", "zz", "uu"])
+    assert strange.nnz == 0
+    head = fit_linear(strange, labels, kind=kind, seed=0)
+    assert head.predict(made.transform(["good film", "other"])).tolist() == answer

@@ -85,3 +85,68 @@ def test_a_small_test_file_widens_the_interval_and_a_large_one_hardly_does():
 def test_scores_that_do_not_pair_are_refused():
     with pytest.raises(ValueError, match="seeds and label counts must be the same"):
         best_against_best(np.zeros((1, 5, 2)), np.zeros((1, 4, 2)), labels=[1, 2])
+
+
+def answered(rng, seeds, *, rows=400):
+    """Two arms that answer the same rows right with every seed, and their scores."""
+    own, control = (rng.random((1, 1, 1, rows)) < share for share in (0.8, 0.7))
+    own, control = (np.repeat(right, seeds, 1) for right in (own, control))
+    score = own.mean(axis=-1) + 0.01 * np.arange(seeds)[None, :, None]
+    return (score, control.mean(axis=-1)), (own, control)
+
+
+@pytest.mark.parametrize("whose", [(0, 1), (1,)])
+def test_seeds_that_one_side_lacks_tell_nothing_of_the_test_rows(whose):
+    scores, right = answered(np.random.default_rng(0), 2)
+    want = best_against_best(
+        *scores, labels=[50], own_correct=right[0], control_correct=right[1]
+    ).test_se
+    more = [np.full((1, 3, 1), np.nan if side in whose else 0.8) for side in (0, 1)]
+    scores = [np.concatenate(pair, 1) for pair in zip(scores, more, strict=True)]
+    more = [np.full((1, 3, 1, 400), side not in whose) for side in (0, 1)]
+    right = [np.concatenate(pair, 1) for pair in zip(right, more, strict=True)]
+    found = best_against_best(*scores, labels=[50], own_correct=right[0], control_correct=right[1])
+    assert found.test_se == pytest.approx(want)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_one_or_two_test_rows_on_which_all_seeds_agree_prove_nothing(rows):
+    right = [np.full((1, 5, 2, rows), side) for side in (True, False)]
+    found = best_against_best(
+        *(part.mean(axis=-1) for part in right),
+        labels=[50, 200],
+        own_correct=right[0],
+        control_correct=right[1],
+    )
+    assert found.mean == pytest.approx([1.0, 1.0])
+    assert np.isfinite(found.covariance).all()
+    assert found.interval(0).low < 0.5
+
+
+def test_a_seed_that_few_arms_have_takes_nothing_from_what_is_known_of_the_noise():
+    rng = np.random.default_rng(3)
+    arms = 0.7 + rng.normal(0, 0.02, (6, 5, 1)) + rng.normal(0, 0.005, (6, 5, 3))
+    before = best_against_best(arms[:4], arms[4:], labels=[50, 200, 800])
+    lone = np.full((6, 1, 3), np.nan)
+    lone[0, 0, 0] = 0.7  # one cell repeated with another seed
+    more = np.concatenate([arms, lone], axis=1)
+    after = best_against_best(more[:4], more[4:], labels=[50, 200, 800])
+    assert (before.doubt > 0).any()  # what the best of four is flattered by
+    assert before.covariance[0, 1] > 0  # the label counts share their seeds
+    assert after.doubt == pytest.approx(before.doubt)
+    assert after.covariance == pytest.approx(before.covariance)
+    assert after.mean == pytest.approx(before.mean)
+
+
+@pytest.mark.parametrize("seeds", [(5, 5, 5, 5), (5, 2)])
+def test_intervals_of_two_arms_alone_and_of_fewer_seeds_cover_the_truth_too(seeds):
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(500):
+        arms = 0.7 + rng.normal(0, 0.03, (1, 5, 1)) + rng.normal(0, 0.015, (2, 5, len(seeds)))
+        for place, there in enumerate(seeds):
+            arms[:, there:, place] = np.nan
+        result = best_against_best(arms[:1], arms[1:], labels=10 * 4 ** np.arange(len(seeds)))
+        inside.append([result.interval(place).contains(0.0) for place in range(len(seeds))])
+    # the shape of the noise from the very pair adds nothing, two seeds are not five
+    assert np.mean(inside, axis=0) == pytest.approx(0.90, abs=0.035)

@@ -8,12 +8,15 @@ import pytest
 from headstart.config import DataSettings, PretrainSettings, ReportSettings
 from headstart.data.dataset import load_labelled
 from headstart.errors import InputError
+from headstart.families import save_model
+from headstart.families.digests import folder_digest, seal
 from headstart.recipes.same_cells import (
     pretraining_digest,
     refuse_other_pretraining,
     same_cells,
 )
 from headstart.train.checkpoint import digest_of
+from small_tasks import small_start
 
 
 class Notes:
@@ -38,11 +41,12 @@ def corpus(tmp_path):
     return place
 
 
-def open_one(folder, rows, corpus, *, model="m", **given):
+def open_one(folder, rows, corpus, *, model="m", other="", **given):
     notes = Notes()
     settings = ReportSettings(corpus=(str(corpus),), **given)
     digest = digest_of({"texts": rows.texts, "labels": rows.labels.tolist()})
-    place = same_cells(folder, settings, labels=digest, test=digest, model=model, events=notes)
+    digests = {"labels": digest, "test": digest, "model": model, "public": other}
+    place = same_cells(folder, settings, **digests, events=notes)
     return place, notes.notes
 
 
@@ -92,15 +96,33 @@ def test_other_settings_set_the_cells_aside_and_say_so(tmp_path, rows, corpus):
 
 
 def test_other_rows_corpus_models_and_an_unknown_past_are_each_named(tmp_path, rows, corpus):
-    place = with_cells(tmp_path, rows, corpus, public="hf:a/b")
+    place = with_cells(tmp_path, rows, corpus, other="a")
     other = dataclasses.replace(rows, labels=1 - rows.labels)
     corpus.write_text("one\ntwo\nthree\n")
-    notes = open_one(tmp_path, other, corpus, model="n", public="hf:c/d")[1]
+    notes = open_one(tmp_path, other, corpus, model="n", other="c")[1]
     assert f"{notes}".count("made with other labels, test, corpus, model, public:") == 1
     place.write_text("cells")
     (tmp_path / "cells.begun.json").unlink()
     notes = open_one(tmp_path, rows, corpus)[1]
     assert f"{notes}".count("made with other settings, labels, test, corpus, model, public:") == 1
+
+
+def test_a_public_model_that_changed_in_its_folder_is_another_and_none_keeps_its_cells(
+    tmp_path, rows, corpus
+):
+    public = save_model(small_start().model, {}, tmp_path / "public")
+    before = folder_digest(public)
+    place = with_cells(tmp_path, rows, corpus, other=before)
+    assert open_one(tmp_path, rows, corpus, other="") == (place, [])
+    assert open_one(tmp_path, rows, corpus, other=folder_digest(public)) == (place, [])
+    seal(public)
+    assert folder_digest(public) == before
+    weights = public / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")  # the same size and name
+    notes = open_one(tmp_path, rows, corpus, other=folder_digest(public))[1]
+    assert [note.partition(":")[0] for note in notes] == [
+        f"the cells in {tmp_path} were made with other public"
+    ]
 
 
 def test_a_network_pretrained_otherwise_is_refused(tmp_path, corpus):

@@ -72,6 +72,10 @@ def test_right_answers_are_packed_and_found_again_only_where_all_cells_have_them
     assert (full.correct(["a"])[0, 1, 0] == right).all()
     full.append(Cell("a", 20, 0, 0.5, 1.0))
     assert full.correct(["a"]) is None
+    parts = np.array([0.25, -3.5, 0.25], dtype=np.float32)
+    assert unpack_correct(pack_correct(parts)).tolist() == parts.tolist()
+    some = ScoreTable([Cell("a", 10, 0, 0.5, 1.0, correct=pack_correct(parts))])
+    assert some.correct(["a"])[0, 0, 0].tolist() == parts.tolist()
 
 
 @pytest.mark.parametrize("kind", ["classes", "multilabel", "number"])

@@ -228,3 +228,38 @@ def test_a_public_checkpoint_is_a_second_opinion_and_not_a_control():
     assert isinstance(with_public.scratch, Verdict)
     assert np.isfinite(with_public.public.gaps[0].mean)
     assert "Against the public checkpoint" in render_html(with_public)
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_one_seed_promises_no_difference_of_nothing(lang):
+    single = build_report(ScoreTable([c for c in example().cells if c.seed == 0]), ARMS, FACTS)
+    said = summary_sentences(single, lang=lang)
+    assert (
+        said["need"]
+        == {
+            "en": "Noise shows from two seeds on; five make a usable interval.",
+            "zh": "两个随机种子起才能看出波动；五个可得到可用的区间。",
+        }[lang]
+    )
+    assert "--seeds 2" in said["next"]
+
+
+def test_seeds_that_one_side_did_not_finish_are_asked_to_be_finished_and_not_for_more():
+    own = {arm.name for arm in ARMS if arm.kind == "own"}
+    cells = [
+        replace(cell, status="skipped", seconds=0.0) if cell.arm in own and cell.seed else cell
+        for cell in example().cells
+    ]
+    said = summary_sentences(build_report(ScoreTable(cells), ARMS, FACTS), lang="en")
+    assert said["evidence"] == (
+        "Only one seed is finished on both sides, so nothing is known about the noise."
+    )
+    assert re.match(r"Run the report again with --budget \d+m: finished cells", said["next"])
+
+
+def test_a_lead_at_the_most_labels_alone_is_not_said_to_be_worth_no_labels():
+    last = [cell for cell in example("plus").cells if cell.labels == 3200]
+    report = build_report(ScoreTable(last), ARMS, FACTS)
+    assert report.verdict.kind == "pays"
+    assert summary_sentences(report, lang="en")["worth"] == ""
+    assert "was worth about" in summary_sentences(example("plus"), lang="en")["worth"]

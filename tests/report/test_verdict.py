@@ -19,7 +19,7 @@ difference between the best own arm and the best control at that count. Right is
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ import pytest
 from headstart.evaluate.differences import best_against_best
 from headstart.report.cells import Cell, ScoreTable, pack_correct
 from headstart.report.curves import crossover, label_equivalence
-from headstart.report.verdict import MARGIN, judge, judge_differences
+from headstart.report.verdict import MARGIN, _need, judge, judge_differences
 from planted_worlds import (
     ARMS,
     CONTROLS,
@@ -264,3 +264,29 @@ def test_a_tiny_test_file_cannot_carry_a_verdict_that_a_large_one_can():
     assert small.kind == "cannot tell"
     assert small.need.what == "test rows"
     assert judge(table(20000), OWN, CONTROLS).kind == "pays"
+
+
+def test_two_test_rows_carry_no_verdict_however_much_the_seeds_agree():
+    cells = [
+        Cell(arm, n, seed, float(right), 1.0, correct=pack_correct(np.full(2, right)))
+        for arm, right in (("own-lora", True), ("tfidf", False))
+        for n in (50, 200)
+        for seed in range(5)
+    ]
+    verdict = judge(ScoreTable(cells), OWN, CONTROLS)
+    assert (verdict.kind, verdict.need.what) == ("cannot tell", "test rows")
+
+
+def test_test_rows_that_suffice_are_not_asked_for():
+    rng = np.random.default_rng(0)
+    scores = 0.5 + rng.normal(0, 0.05, (4, 2, 2))
+    scores[:2, :, 0] += 0.3
+    found = best_against_best(scores[:2], scores[2:], labels=[10, 72])
+    known = replace(
+        found, mean=np.full(2, 0.3), covariance=np.eye(2) * 0.012, test_se=np.full(2, 0.1)
+    )
+    # 0.1 is enough for a difference of 0.295, which needs an error of 0.119
+    need = _need(known, np.full(2, True), MARGIN, 18)
+    assert (need.what, need.more) == ("seeds", 1)
+    few = _need(replace(known, mean=np.full(2, 0.1)), np.full(2, True), MARGIN, 18)
+    assert (few.what, few.more) == ("test rows", 106)  # 18 * (0.1 * 2.4865 / 0.095)²

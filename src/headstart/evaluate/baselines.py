@@ -8,6 +8,7 @@ Surprise: writing systems without spaces get character n-grams; word n-grams wou
 sentences.
 """
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ GRID = tuple(10.0**power for power in range(-3, 3))  # inverse strength of the L
 FIXED_C = 10.0
 FEWEST_FOR_CV = 3  # rows of the smallest class, below which C is fixed
 FOLDS = 5
+LONGEST_WORDS = 25  # letters of a word on average, beyond which runs of letters are no words
+FEWEST_WORDS = 1.5  # of a text on average, below which its characters tell more
 MANY, FOLDS_OF_MANY = 1000, 3  # rows from which fewer folds tell enough
 
 # Scripts written without spaces: Han, kana, Thai, Lao, Myanmar, Khmer
@@ -42,6 +45,9 @@ _UNSPACED = (
     (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x323AF), (0x3040, 0x30FF),
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF),
 )  # fmt: skip
+
+
+_RUN = re.compile(r"\w+")
 
 
 class TextFeatures(Protocol):
@@ -55,39 +61,53 @@ class TextFeatures(Protocol):
 
 
 def written_without_spaces(texts: Iterable[str], *, sample: int = 500) -> bool:
-    """Whether most letters of the first texts belong to scripts that put no spaces between
-    words.
+    """Whether words are no unit of the first texts: most letters belong to scripts that put no
+    spaces between words, or texts are single runs of letters and digits (names, codes), or the runs
+    are much longer than words (sequences of DNA).
     """
-    letters = unspaced = 0
+    letters = unspaced = runs = inside = seen = 0
     for _, text in zip(range(sample), texts, strict=False):
+        seen += 1
+        for run in _RUN.findall(text[:2000]):
+            runs, inside = runs + 1, inside + len(run)
         for char in text[:2000]:
             if char.isalpha():
                 letters += 1
                 code = ord(char)
                 unspaced += code > 0x0DFF and any(low <= code <= high for low, high in _UNSPACED)
-    return letters > 0 and unspaced / letters > 0.3
+    long = inside > LONGEST_WORDS * runs
+    return unspaced > 0.3 * letters or long or runs < FEWEST_WORDS * seen
 
 
 class TfidfFeatures:
     """Sublinear TF-IDF: words and word pairs, or runs of 1-3 characters for texts without
-    spaces.
+    spaces, and where no word occurs twice.
     """
 
     name = "tfidf"
 
     def __init__(self, texts: Sequence[str], *, longest: int = 2, most: int = 100_000) -> None:
         """Fit on corpus and training texts together; longest: words in an n-gram; most: columns."""
-        characters = written_without_spaces(texts)
-        self._vectoriser = TfidfVectorizer(
+        characters, least = written_without_spaces(texts), 2 if len(texts) >= 200 else 1
+        try:
+            self._vectoriser = self._fitted(texts, characters, longest, least, most)
+        except ValueError:  # no word occurs twice, or there are none at all
+            self._vectoriser = self._fitted(texts, True, longest, 1, most)
+
+    @staticmethod
+    def _fitted(
+        texts: Sequence[str], characters: bool, longest: int, least: int, most: int
+    ) -> TfidfVectorizer:
+        """least: texts in which an n-gram must stand. Raises ValueError if none does."""
+        return TfidfVectorizer(
             analyzer="char" if characters else "word",
             ngram_range=(1, longest + 1 if characters else longest),
             token_pattern=None if characters else r"(?u)\b\w+\b",
             sublinear_tf=True,
-            min_df=2 if len(texts) >= 200 else 1,
+            min_df=least,
             max_features=most,
             dtype=np.float32,
-        )
-        self._vectoriser.fit(texts)
+        ).fit(texts)
 
     def transform(self, texts: Sequence[str]) -> Features:
         """Rows of unit length, (texts, n-grams), sparse."""
@@ -242,7 +262,10 @@ def _path(
     matrix: Features, labels: Labels, *, kind: Kind, strengths: Sequence[float], balanced: bool
 ) -> Iterator[tuple[Floats, Floats]]:
     """The solution for each strength in turn, each found from the one before."""
-    if kind == "number":
+    if kind == "number" and not matrix.shape[1]:
+        for _ in strengths:
+            yield np.zeros((1, 0)), np.array([labels.astype(np.float64).mean()])
+    elif kind == "number":
         for strength in strengths:
             ridge = Ridge(alpha=1.0 / strength).fit(matrix, labels.astype(np.float64))
             yield ridge.coef_[None, :], np.array([ridge.intercept_])
@@ -255,9 +278,10 @@ def _path(
         for found in zip(*paths, strict=True):
             parts = [_as_one_output(*pair) for pair in zip(found, columns, strict=True)]
             yield np.concatenate([w for w, _ in parts]), np.concatenate([b for _, b in parts])
-    elif len(np.unique(labels)) == 1:
-        for _ in strengths:
-            yield np.zeros((1, matrix.shape[1])), np.zeros(1)
+    elif len(np.unique(labels)) == 1 or not matrix.shape[1]:
+        shares = np.unique(labels, return_counts=True)[1] / len(labels)
+        for _ in strengths:  # nothing to tell rows apart by: how frequent the classes are
+            yield np.zeros((len(shares), matrix.shape[1])), np.log(shares)
     else:
         yield from _logistic_path(matrix, labels, strengths=strengths, balanced=balanced)
 

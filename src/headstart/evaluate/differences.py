@@ -37,7 +37,7 @@ class Differences:
     labels, mean, seed_sd, test_se, doubt: (L,); doubt: standard error of the optimism. covariance:
     (L, L) of the mean, seed and test noise together. own, control: (L,), index of the arms
     compared, the best of each side. own_curve, control_curve: (S, L), their scores less their
-    optimism. freedom: degrees of freedom of the t distribution that goes with the covariance.
+    optimism. prior: degrees of freedom that moderation adds to those of the seeds.
     """
 
     labels: Floats
@@ -51,11 +51,21 @@ class Differences:
     control: npt.NDArray[np.int64]
     own_curve: Floats
     control_curve: Floats
-    freedom: float
+    prior: float
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the t distribution that goes with the covariance: those of the
+        label count that has the fewest seeds of all whose variance is known.
+        """
+        fewest = self.seeds[self.seeds > 1].min(initial=self.seeds.max(initial=0))
+        return max(float(fewest) - 1, 1.0) + self.prior
 
     def interval(self, position: int, *, level: float = LEVEL) -> Interval:
         """Interval of the difference at one label count (not corrected for looking at several)."""
-        half = self.quantile((1 + level) / 2) * math.sqrt(self.covariance[position, position])
+        freedom = max(float(self.seeds[position]) - 1, 1.0) + self.prior
+        quantile = float(stats.t.ppf((1 + level) / 2, freedom))
+        half = quantile * math.sqrt(self.covariance[position, position])
         return Interval(self.mean[position] - half, self.mean[position] + half, level)
 
     def quantile(self, probability: float) -> float:
@@ -68,15 +78,16 @@ def best_against_best(
     controls: Floats,
     *,
     labels: npt.ArrayLike,
-    own_correct: npt.NDArray[np.bool_] | None = None,
-    control_correct: npt.NDArray[np.bool_] | None = None,
+    own_correct: npt.NDArray[np.generic] | None = None,
+    control_correct: npt.NDArray[np.generic] | None = None,
 ) -> Differences:
     """Compare the best own arm with the best control at each label count.
 
-    own, controls: (A, S, L) scores. own_correct, control_correct: (A, S, L, T), whether each test
-    row was answered right; with both, the sampling noise of the test file is part of the
-    covariance. A label count at which fewer than two seeds have both sides gets an infinite
-    variance. Raises ValueError if seeds or label counts do not match.
+    own, controls: (A, S, L) scores. own_correct, control_correct: (A, S, L, T), what each test row
+    adds to the score (`metrics.of_each_row`); with both, the sampling noise of the test file is
+    part of the covariance. Where a score is NaN they are not looked at. A label count at which
+    fewer than two seeds have both sides gets an infinite variance. Raises ValueError if seeds or
+    label counts do not match.
     """
     if own.shape[1:] != controls.shape[1:] or not len(own) or not len(controls):
         raise ValueError(
@@ -84,20 +95,21 @@ def best_against_best(
             "seeds and label counts must be the same"
         )
     arms = np.concatenate([own, controls])
-    noise, correlation = _noise_of_arms(arms)
+    noise, correlation, beside = _noise_of_arms(arms)
     means = adjusted_means(arms)
     own_best, own_curve, own_doubt = _best(own, means[: len(own)], noise)
     control_best, control_curve, control_doubt = _best(controls, means[len(own) :], noise)
     gaps = own_curve - control_curve  # S L
     seeds = np.isfinite(gaps).sum(axis=0)
-    prior_freedom = _prior_freedom(seeds)
+    prior_freedom = min(_prior_freedom(seeds), beside)
     sd = _moderated(gaps, noise, seeds, prior_freedom=prior_freedom)
     covariance = np.outer(sd, sd) * correlation
     both = np.isfinite(gaps).astype(np.float64)
     covariance *= (both.T @ both) / np.maximum(np.outer(seeds, seeds), 1)
     test = np.zeros_like(covariance)
     if own_correct is not None and control_correct is not None:
-        test = _test_covariance(own_correct, control_correct, own_best, control_best)
+        answered = own_correct, control_correct
+        test = _test_covariance(*answered, own_best, control_best, np.isfinite(gaps))
     doubt = DOUBT * np.hypot(own_doubt, control_doubt)
     covariance = covariance + test + np.diag(doubt**2)
     for position in np.flatnonzero(seeds < 2):
@@ -114,7 +126,7 @@ def best_against_best(
         control=control_best,
         own_curve=own_curve,
         control_curve=control_curve,
-        freedom=max(float(seeds.max(initial=0)) - 1, 1.0) + prior_freedom,
+        prior=prior_freedom,
     )
 
 
@@ -205,17 +217,18 @@ def _moderated(
     return np.asarray(np.sqrt(np.maximum(variance, SMALLEST_SD**2)))
 
 
-def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
-    """Variance left at each label count once arm and seed means are taken off, and its correlation.
+def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats, float]:
+    """Variance left at each label count once arm and seed means are taken off, its correlation, and
+    the degrees of freedom that it has beside those of any two arms.
 
-    Arms that never vary (majority) and those with missing cells are left out. Two-way layout, so
-    the degrees of freedom are (A - 1)(S - 1).
+    Arms that never vary (majority) are left out, and so are seeds and arms with missing cells, of
+    which as few as can be. Two-way layout, so the degrees of freedom are (A - 1)(S - 1).
     """
-    complete = arms[np.isfinite(arms).all(axis=(1, 2))]
-    table = complete[np.ptp(complete, axis=1).max(axis=1) > SMALLEST_SD]
+    table = _without_gaps(arms)
+    table = table[np.ptp(table, axis=1).max(axis=1, initial=0.0) > SMALLEST_SD]
     size, seeds, counts = table.shape
     if size < 2 or seeds < 2:
-        return np.zeros(counts), np.eye(counts)
+        return np.zeros(counts), np.eye(counts), 0.0
     left = table - table.mean(axis=1, keepdims=True)
     left = left - left.mean(axis=0, keepdims=True)
     variance = (left**2).sum(axis=(0, 1)) / ((size - 1) * (seeds - 1))
@@ -223,25 +236,50 @@ def _noise_of_arms(arms: Floats) -> tuple[Floats, Floats]:
     products = np.einsum("asl,asm->lm", scaled, scaled) / ((size - 1) * (seeds - 1))
     pairs = products[np.triu_indices(counts, 1)]
     shared = float(np.clip(pairs.mean(), 0.0, MOST_CORRELATION)) if pairs.size else 0.0
-    return variance, np.full((counts, counts), shared) + (1 - shared) * np.eye(counts)
+    correlation = np.full((counts, counts), shared) + (1 - shared) * np.eye(counts)
+    return variance, correlation, float((size - 2) * (seeds - 1))
+
+
+def _without_gaps(arms: Floats) -> Floats:
+    """The arms and seeds (A, S, L) that have all label counts, chosen for the most freedom.
+
+    Seeds are taken by how many arms have them whole: the first k of them and the arms that have
+    those, for the best k.
+    """
+    whole = np.asarray(np.isfinite(arms).all(axis=2))  # A S
+    order = np.argsort(-whole.sum(axis=0), kind="stable")
+    firsts = [order[:k] for k in range(1, len(order) + 1)]
+    kept = [np.flatnonzero(whole[:, seeds].all(axis=1)) for seeds in firsts]
+    best = max(range(len(firsts)), key=lambda k: (len(kept[k]) - 1) * (len(firsts[k]) - 1))
+    return np.asarray(arms[np.ix_(kept[best], np.sort(firsts[best]))])
 
 
 def _test_covariance(
-    own: npt.NDArray[np.bool_],
-    controls: npt.NDArray[np.bool_],
+    own: npt.NDArray[np.generic],
+    controls: npt.NDArray[np.generic],
     own_index: npt.NDArray[np.int64],
     control_index: npt.NDArray[np.int64],
+    paired: npt.NDArray[np.bool_],
 ) -> Floats:
-    """Covariance (L, L) of the mean differences over other samples of test rows."""
+    """Covariance (L, L) of the mean differences over other samples of test rows.
+
+    paired: (S, L), where both sides have a cell. Beside the real rows stand two made-up ones, one
+    for either side: a few rows that all agree do not prove that all others would. Source: Agresti
+    and Min 2005, "Simple improved confidence intervals for comparing matched proportions".
+    """
     seed, count = np.indices(own.shape[1:3])
     gaps = own[own_index[count], seed, count].astype(np.float64)
-    gaps -= controls[control_index[count], seed, count]  # S L T
-    seeds, counts, rows = gaps.shape
-    each = gaps.mean(axis=0)  # L T
+    gaps -= controls[control_index[count], seed, count].astype(np.float64)  # S L T
+    gaps = np.where(paired[:, :, None], gaps, 0.0)
+    seeds, rows = paired.sum(axis=0), gaps.shape[2]
+    each = gaps.sum(axis=0) / np.maximum(seeds, 1)[:, None]  # L T
+    made_up = np.outer(np.ones(len(each)), [math.sqrt(0.5), -math.sqrt(0.5)])
+    each = np.concatenate([each, made_up], axis=1)
     covariance = np.atleast_2d(np.cov(each))
-    if seeds > 1:  # what is only seed noise within a row is counted with the seeds already
-        within = gaps.var(axis=0, ddof=1).mean(axis=1) / seeds
-        floor = np.diag(covariance) - within
-        scale = np.sqrt(np.clip(floor, 0.0, None) / np.maximum(np.diag(covariance), 1e-12))
-        covariance = covariance * np.outer(scale, scale)
-    return np.asarray(covariance.reshape(counts, counts) / rows)
+    # what is only seed noise within a row is counted with the seeds already
+    apart = np.where(paired[:, :, None], gaps - each[:, :rows], 0.0)
+    within = (apart**2).sum(axis=0).mean(axis=1) / np.maximum((seeds - 1) * seeds, 1)
+    floor = np.diag(covariance) - within
+    scale = np.sqrt(np.clip(floor, 0.0, None) / np.maximum(np.diag(covariance), 1e-12))
+    covariance = covariance * np.outer(scale, scale)
+    return np.asarray(covariance / each.shape[1])

@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_sc
 
 from headstart.data.labels import Kind
 
+Floats = npt.NDArray[np.float64]
 Metric = Literal["accuracy", "macro-F1", "micro-F1", "Spearman", "R2", "MAE"]
 
 METRICS: dict[Kind, tuple[Metric, ...]] = {
@@ -83,6 +84,69 @@ def score(
         per_class = {name: float(value) for name, value in zip(classes, each, strict=True)}
     others = {name: value for name, value in values.items() if name != chosen}
     return Scores(chosen, values[chosen], per_class, others)
+
+
+def of_each_row(
+    answers: npt.NDArray[np.generic], gold: npt.NDArray[np.generic], *, metric: Metric
+) -> npt.NDArray[np.generic] | None:
+    """What each test row adds to a score: (N,) values whose mean is the score, and whose variance
+    over rows is that of the score over other samples of test rows, times N.
+
+    For accuracy whether the row was answered right. For F1 and rank correlation, which are no means
+    over rows, the score plus the row's influence on it, to first order. None for other metrics.
+    Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 21.
+    """
+    if metric == "accuracy":
+        return np.asarray(answers == gold)
+    if metric == "Spearman":
+        return _of_ranks(answers.astype(np.float64), gold.astype(np.float64))
+    if metric not in ("macro-F1", "micro-F1"):
+        return None
+    if gold.ndim == 1:
+        names = np.unique(gold)
+        there, said = gold[:, None] == names, answers[:, None] == names
+    else:
+        there, said = gold.astype(np.bool_), answers.astype(np.bool_)
+        if metric == "macro-F1":
+            there, said = there[:, gold.any(axis=0)], said[:, gold.any(axis=0)]
+    right, all_ = (there & said).astype(np.float64), there.astype(np.float64) + said
+    if metric == "micro-F1":
+        right, all_ = right.sum(axis=1, keepdims=True), all_.sum(axis=1, keepdims=True)
+    total = np.maximum(all_.sum(axis=0), 1)
+    values = 2 * right.sum(axis=0) / total  # F1 of every class
+    if not values.size:
+        return np.zeros(len(gold))
+    influence = len(gold) * (2 * right - values * all_) / total
+    return np.asarray((values + influence).mean(axis=1))
+
+
+def _of_ranks(first: Floats, second: Floats) -> Floats:
+    """What each row adds to Spearman's correlation, as in `of_each_row`: by its own ranks, and by
+    what it does to those of the others.
+    """
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return np.zeros(len(first))
+    ranks = [(stats.rankdata(side) - (len(side) + 1) / 2) / len(side) for side in (first, second)]
+    names = [np.unique(side, return_inverse=True)[1] for side in (first, second)]
+
+    def product(a: int, b: int) -> Floats:
+        """Of the covariance of two sides' ranks."""
+        own = ranks[a] * ranks[b]
+        return np.asarray(own + _above(names[a], ranks[b]) + _above(names[b], ranks[a]))
+
+    parts = {pair: product(*pair) for pair in ((0, 1), (0, 0), (1, 1))}
+    both, one, other = (float((ranks[a] * ranks[b]).mean()) for a, b in parts)
+    influence = [values - values.mean() for values in parts.values()]
+    rho = both / np.sqrt(one * other)
+    spread = (influence[1] / one + influence[2] / other) / 2
+    return np.asarray(rho + influence[0] / np.sqrt(one * other) - rho * spread)
+
+
+def _above(names: npt.NDArray[np.int64], weights: Floats) -> Floats:
+    """For each row the sum of the weights of rows that stand above it, those level half, by N."""
+    sums = np.bincount(names, weights)
+    higher = np.cumsum(sums[::-1])[::-1] - sums / 2
+    return np.asarray(higher[names] / len(names))
 
 
 def _value(

@@ -47,6 +47,16 @@ def verify(folder: Path) -> None:
             )
 
 
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of all that `seal` would list: of whatever decides what a model answers."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in _SEALED)
+    sha = hashlib.sha256()
+    for path in files:
+        if path.name != DIGESTS:
+            sha.update(f"{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
+    return sha.hexdigest()
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ same call again goes on with what is done.
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,11 +25,13 @@ from headstart.evaluate.metrics import default_metric
 from headstart.evaluate.transfer import Method, Start, depths, feature_cache
 from headstart.events import Events
 from headstart.families import build_model, resolve
+from headstart.families.digests import folder_digest
 from headstart.recipes.building import on_machine, transfer_settings
 from headstart.recipes.finetuning import examples_of
 from headstart.recipes.media import medium_of, suited
 from headstart.recipes.medium import Medium, Rows
 from headstart.recipes.pretraining import default_folder
+from headstart.recipes.report_commands import following, repeat, repeat_cell
 from headstart.recipes.report_media import Found, Ground, ground_of, linear
 from headstart.recipes.report_result import ReportResult
 from headstart.recipes.same_cells import (
@@ -43,7 +44,7 @@ from headstart.recipes.unfinished import digest_of_model
 from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
 from headstart.report.cells import Arm, ScoreTable
 from headstart.report.render import write_report
-from headstart.report.report import DataSummary, Facts, Report, build_report
+from headstart.report.report import DataSummary, Facts, build_report
 from headstart.settings_file import to_yaml
 from headstart.tasks import Kind, stratified
 from headstart.train import RunFolder, TrainSettings
@@ -85,6 +86,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     begin = time.monotonic()
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
+    public = None if settings.public is None else resolve(settings.public)
     medium = medium_of(
         data[0],
         settings.start,
@@ -94,7 +96,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
         seed=settings.seed,
         events=events,
     )
-    settings = suited(settings, medium)
+    given, settings = settings, suited(settings, medium)
     folder = RunFolder(Path(settings.out or default_folder("report", data))).create()
     folder.write_settings(to_yaml(settings))
     spent = _spent(folder)
@@ -110,6 +112,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
             labels=task.medium.digest(task.train),
             test=task.medium.digest(task.test),
             model=digest_of_model(own.model),
+            public="" if public is None else folder_digest(public),
             events=events,
         )
         deadline = begin + settings.budget.amount - spent
@@ -127,14 +130,15 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
         pretrain_seconds=run.seconds,
         budget_seconds=settings.budget.amount,
         spent_seconds=spent,
-        command=_command(data, settings),
-        cell_command=_command(data, settings, cell=True),
+        command=repeat(data, given),
+        cell_command=repeat_cell(data, given, run=f"{folder.path.name}/{PRETRAINED}"),
         environment=_environment(settings),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
     made = build_report(race.table, [one.arm for one in contestants], facts)
     write_report(made, folder.path)
-    return ReportResult(made, folder.path, _following(made, data[0], run.model, settings))
+    fitting = following(made, data, given, folder=folder.path, run=str(folder.path / PRETRAINED))
+    return ReportResult(made, folder.path, fitting)
 
 
 def _race(
@@ -157,25 +161,6 @@ def _race(
         progress=lambda done, total, what: events.progress("arms", done, total, what),
         note=events.note,
     )
-
-
-def _following(
-    made: Report, labels: Path, model: Path, settings: ReportSettings
-) -> tuple[str, ...]:
-    """Use the winner if it is ours; where nothing can be told yet, repeat with more seeds."""
-    gaps, kind = made.verdict.gaps, made.verdict.kind
-    if kind.startswith("pays") and gaps:
-        method = gaps[0 if kind == "pays below" else -1].own.split("+")[0].removeprefix("own-")
-        words = ["headstart", "finetune", str(labels), "--from", str(model.parent)]
-        words += ["--method", method, "--out", f"{model.parent.parent}/task"]
-        return (shlex.join(words),)
-    if kind == "cannot tell" and made.verdict.need is not None:
-        more = made.verdict.need
-        if more.what == "seeds":
-            words = ["headstart", "report", str(labels), "--from", str(model.parent)]
-            words += ["--test", settings.test] if settings.test else []
-            return (shlex.join([*words, "--seeds", str(settings.seeds + more.more)]),)
-    return ()
 
 
 def read_task(
@@ -201,7 +186,36 @@ def read_task(
     events.note(leaks.said)
     if leaks.train_drop:
         train = train.take(np.setdiff1d(np.arange(len(train)), sorted(leaks.train_drop)))
-    return Task(medium, ground, train, test, leaks, rows, quarantined)
+    _demand_rows(data, train, test, settings)
+    known = bool(settings.corpus)  # what a given run has read besides is not
+    summary = replace(leaks.summary, checked=known, given=settings.start is not None)
+    return Task(medium, ground, train, test, replace(leaks, summary=summary), rows, quarantined)
+
+
+def _demand_rows(data: Path, train: Rows, test: Rows, settings: ReportSettings) -> None:
+    """Raise InputError if no table can come of these rows, before time is spent on them."""
+    if not len(test):
+        raise InputError(
+            f"{data}: no class has rows enough to hold one out for testing; label more, or give a "
+            "test file with --test"
+        )
+    if not len(train):
+        raise InputError(
+            f"{data}: every labelled row is also a test row, so none is left to learn from; give "
+            "rows that are not in the test file"
+        )
+    for what, rows in (("test", test), ("labelled", train)):
+        if rows.kind == "number" and np.ptp(rows.labels) == 0:
+            raise InputError(
+                f"{rows.source}: the number of every {what} row is {rows.labels[0]:g}, so there is "
+                "nothing to put in order; add rows with other numbers"
+            )
+    if not settings.counts(len(train)):
+        counts = ", ".join(settings.labels)
+        raise InputError(
+            f"--labels {counts}: more than the {len(train)} labelled rows that there are for "
+            "learning; give fewer, or all"
+        )
 
 
 @dataclass(frozen=True)
@@ -349,23 +363,6 @@ def _summary(task: Task, run: Run) -> DataSummary:
         corpus_tokens=run.tokens,
         reads=task.medium.reads,
     )
-
-
-def _command(data: Sequence[Path], settings: ReportSettings, *, cell: bool = False) -> str:
-    """The command, with file names but without folders of this machine; or what repeats a cell."""
-    words = ["headstart", "report", *(path.name for path in data)]
-    if cell:
-        words += ["--from", f"{Path(settings.out or '.').name}/{PRETRAINED}"]
-    named = {"--test": [settings.test], "--public": [settings.public]}
-    if not cell:
-        named["--from"] = [settings.start]
-        named["--corpus"] = list(settings.corpus)
-    for flag, names in named.items():
-        for name in names:
-            words += [flag, Path(name).name] if name else []
-    if cell:
-        return shlex.join(words) + " --set arms=[{arm}] --labels {labels} --seed {seed} --seeds 1"
-    return shlex.join([*words, "--budget", str(settings.budget), "--seeds", str(settings.seeds)])
 
 
 def _environment(settings: ReportSettings) -> dict[str, str]:

@@ -33,11 +33,13 @@ def same_cells(
     labels: str,
     test: str,
     model: str,
+    public: str,
     events: Events,
 ) -> Path:
     """Where the table of cells is; cells that were made with anything else are set aside, said.
 
-    labels, test, model: digests of the labelled rows and of the network that is judged.
+    labels, test, model, public: digests of the labelled rows, of the network that is judged, and of
+    the public one, "" where there is none: its cells are then kept for later.
     """
     table, record = folder / CELLS, folder / RECORD
     before = begun_with(record)
@@ -47,7 +49,7 @@ def same_cells(
         "test": test,
         "corpus": corpus_digest(settings.corpus),
         "model": model,
-        "public": settings.public or before.get("public", ""),
+        "public": public or before.get("public", ""),
     }
     other = [name for name in decisive if before.get(name) not in ("", decisive[name])]
     if table.exists() and other:

@@ -21,12 +21,20 @@ from headstart.errors import HeadstartError, Interrupted
 from headstart.evaluate.baselines import Features, Floats, LinearHead, fit_linear, fit_majority
 from headstart.evaluate.deadline import Deadline, OutOfTime, Poll, never, part
 from headstart.evaluate.features import FeatureCache
-from headstart.evaluate.metrics import Metric, score
+from headstart.evaluate.metrics import Metric, of_each_row, score
 from headstart.evaluate.neighbours import by_neighbours
 from headstart.evaluate.self_training import self_train
 from headstart.evaluate.transfer import Choice, Start, candidates, choose, transfer
 from headstart.evaluate.transfer_settings import Method, TransferSettings
-from headstart.report.cells import Arm, Cell, ScoreTable, Setting, draw, pack_correct
+from headstart.report.cells import (
+    Arm,
+    Cell,
+    ScoreTable,
+    Setting,
+    draw,
+    expected_seconds,
+    pack_correct,
+)
 from headstart.tasks import LabelledTokens
 from headstart.words import say
 
@@ -38,11 +46,12 @@ CHOOSING = 0.8  # at most, of the time of the twin's first cell at a label count
 class Answer:
     """What an arm says of the test rows, and the settings that repeat it.
 
-    labels: as in `Labelled.labels`.
+    labels: as in `Labelled.labels`. once: seconds of a choice that the other seeds need not make.
     """
 
     labels: np.ndarray
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    once: float = 0.0
 
 
 class Contestant(Protocol):
@@ -172,10 +181,11 @@ class Transfer:
         """Transfer to these rows."""
         examples = self.train.take(rows)
         choice = self.chosen.get(len(rows))
-        choosing = 0.0
+        choosing = once = 0.0
         if choice is None and not self.start.pretrained:
             choosing = CHOOSING
             choice = self.chosen[len(rows)] = self._choose(len(rows), part(poll, 0.0, choosing))
+            once = choice.cost_s
         fitted = transfer(
             self.start,
             examples,
@@ -186,7 +196,8 @@ class Transfer:
             choice=choice,
             poll=part(poll, choosing, 1 - choosing),
         )
-        return Answer(fitted.answers(self.test, poll=part(poll, 0.0, 0.0)), fitted.settings)
+        answers = fitted.answers(self.test, poll=part(poll, 0.0, 0.0))
+        return Answer(answers, fitted.settings, once)
 
     def _choose(self, count: int, poll: Poll) -> Choice:
         labels, kind, seed = self.train.labels, self.train.kind, self.first_seed
@@ -247,26 +258,6 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
     race.progress(len(plan), len(plan), "")
 
 
-def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
-    """What a cell will take, from the arm's cells so far: those of its own label count, else the
-    next smaller one in proportion to the labels; 0 if there are none yet. Of a label count at which
-    none was finished it is what one that was given up would have taken.
-    """
-    known: dict[int, list[float]] = {}
-    for cell in table.done(arm):
-        known.setdefault(cell.labels, []).append(cell.seconds)
-    for cell in table.cells:
-        if cell.arm == arm and cell.needed and cell.labels not in known:
-            known[cell.labels] = [cell.needed]
-    if labels in known:
-        return float(np.mean(known[labels]))
-    fewer = [count for count in known if count < labels]
-    if not fewer:
-        return 0.0
-    nearest = max(fewer)
-    return float(np.mean(known[nearest])) * labels / nearest
-
-
 def _skipped(arm: str, labels: int, seed: int, needed: float, left: float) -> Cell:
     note = str(OutOfTime(needed, max(0.0, left)))
     return Cell(arm, labels, seed, 0.0, 0.0, status="skipped", note=note)
@@ -293,10 +284,7 @@ def _cell(contestant: Contestant, race: Race, count: int, seed: int, limit: Dead
         return Cell(name, count, seed, 0.0, 0.0, status="failed", note=str(error))
     seconds = time.perf_counter() - start
     value = score(answer.labels, race.gold, kind=race.kind, metric=race.metric).value
-    right = "" if race.kind == "number" else pack_correct(_right(answer.labels, race.gold))
-    return Cell(name, count, seed, float(value), seconds, dict(answer.settings), correct=right)
-
-
-def _right(answers: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    same = np.asarray(answers == gold)
-    return np.asarray(same.all(axis=1)) if same.ndim == 2 else same
+    parts = of_each_row(answer.labels, race.gold, metric=race.metric)
+    right = "" if parts is None else pack_correct(parts)
+    used, once = dict(answer.settings), answer.once
+    return Cell(name, count, seed, float(value), seconds, used, correct=right, once=once)

@@ -6,8 +6,10 @@ written. Labelled subsets are nested and paired: with one seed, the 50 labels ar
 and every arm sees the same ones.
 """
 
+import base64
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -42,9 +44,10 @@ class Arm:
 class Cell:
     """One training and its score (a fraction, higher is better) on the test rows.
 
-    seconds: wall-clock time. settings: what repeats it. correct: `pack_correct` of the test rows
-    that were answered right, or "" where that makes no sense. needed: seconds that a cell that was
-    begun and given up would have taken.
+    seconds: wall-clock time. settings: what repeats it. correct: `pack_correct` of what each
+    test row adds to the score, or "" where that is not known. needed: seconds that a cell that was
+    begun and given up would have taken. once: seconds of those above for a choice that the other
+    seeds of this label count share.
     """
 
     arm: str
@@ -57,6 +60,7 @@ class Cell:
     note: str = ""
     correct: str = ""
     needed: float = 0.0
+    once: float = 0.0
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -134,22 +138,45 @@ class ScoreTable:
                 table[a, seeds.index(cell.seed), counts.index(cell.labels)] = cell.score
         return table
 
-    def correct(self, arms: Sequence[str]) -> npt.NDArray[np.bool_] | None:
-        """Right answers (arms, seeds, label counts, test rows); None unless every done cell has
-        them.
+    def correct(self, arms: Sequence[str]) -> npt.NDArray[np.generic] | None:
+        """What each test row adds to the score (arms, seeds, label counts, test rows), see
+        `evaluate.metrics.of_each_row`; None unless every done cell has it.
 
-        Places of cells that are not done hold False: read them only where `scores` is finite.
+        Places of cells that are not done hold 0: read them only where `scores` is finite.
         """
         cells = [cell for arm in arms for cell in self.done(arm)]
         answers = {cell.key: unpack_correct(cell.correct) for cell in cells if cell.correct}
-        if not cells or len(answers) < len(cells) or len({len(a) for a in answers.values()}) != 1:
+        shapes = {(len(found), found.dtype) for found in answers.values()}
+        if not cells or len(answers) < len(cells) or len(shapes) != 1:
             return None
         counts, seeds = self.label_counts, self.seeds
-        rows = len(next(iter(answers.values())))
-        table = np.zeros((len(arms), len(seeds), len(counts), rows), dtype=bool)
+        first = next(iter(answers.values()))
+        table = np.zeros((len(arms), len(seeds), len(counts), len(first)), dtype=first.dtype)
         for (arm, labels, seed), right in answers.items():
             table[arms.index(arm), seeds.index(seed), counts.index(labels)] = right
         return table
+
+
+def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
+    """What a cell will take, from the arm's cells so far: those of its own label count without what
+    they did for all seeds, else the next smaller one in proportion to the labels; 0 if there are
+    none yet. Of a label count at which none was finished it is what one that was given up would
+    have taken.
+    """
+    known: dict[int, list[float]] = {}
+    for cell in table.done(arm):
+        known.setdefault(cell.labels, []).append(cell.seconds)
+    for cell in table.cells:
+        if cell.arm == arm and cell.needed and cell.labels not in known:
+            known[cell.labels] = [cell.needed]
+    if labels in known:
+        shared = sum(cell.once for cell in table.done(arm, labels=labels))
+        return float(np.mean(known[labels])) - shared / len(known[labels])
+    fewer = [count for count in known if count < labels]
+    if not fewer:
+        return 0.0
+    nearest = max(fewer)
+    return float(np.mean(known[nearest])) * labels / nearest
 
 
 def draw(
@@ -178,13 +205,21 @@ def draw(
     return np.sort(order[:n])
 
 
-def pack_correct(right: npt.NDArray[np.bool_]) -> str:
-    """Right answers (test rows,) as text: their number, a colon, and hexadecimal bits."""
-    return f"{len(right)}:{np.packbits(right).tobytes().hex()}"
+def pack_correct(right: npt.NDArray[np.generic]) -> str:
+    """What each test row adds to the score (test rows,) as text: their number, a colon, and
+    hexadecimal bits where a row is right or wrong; else a tilde and compressed numbers in base 64.
+    """
+    if right.dtype == np.bool_:
+        return f"{len(right)}:{np.packbits(right.astype(np.bool_)).tobytes().hex()}"
+    packed = zlib.compress(right.astype("<f4").tobytes(), 9)
+    return f"{len(right)}~{base64.b64encode(packed).decode()}"
 
 
-def unpack_correct(text: str) -> npt.NDArray[np.bool_]:
+def unpack_correct(text: str) -> npt.NDArray[np.generic]:
     """The inverse of `pack_correct`."""
+    if "~" in text:
+        packed = base64.b64decode(text.partition("~")[2])
+        return np.frombuffer(zlib.decompress(packed), dtype="<f4").astype(np.float32)
     size, _, digits = text.partition(":")
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8))
     return bits[: int(size)].astype(bool)

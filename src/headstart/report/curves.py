@@ -112,7 +112,7 @@ def label_equivalence(
     gaps = reached[:, None] - control @ weights.T  # S G
     prior = (weights @ differences.seed_sd**2 + differences.seed_sd[position] ** 2) / 2
     seeds = len(gaps)
-    shared = max(differences.freedom - float(differences.seeds.max() - 1), 0.0)
+    shared = differences.prior
     squares = ((gaps - gaps.mean(axis=0)) ** 2).sum(axis=0)
     variance = (shared * prior + squares) / (shared + seeds - 1)
     other = differences.test_se[position] ** 2 + differences.doubt[position] ** 2

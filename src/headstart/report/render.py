@@ -165,10 +165,8 @@ def terminal_summary(report: Report, *, lang: Lang = "en") -> RenderableType:
 def leak_line(report: Report, lang: Lang) -> str:
     """The outcome of the leak check in one or two sentences."""
     leaks, reads = report.facts.leaks, report.facts.data.reads
-    if not leaks.checked:
-        return say("leaks.unchecked", lang)
     total = leaks.exact + leaks.near
-    line = say(of(reads, "leaks.none"), lang)
+    line = say(of(reads, "leaks.none") if leaks.checked else "leaks.unchecked", lang)
     if total:
         numbers = {
             "total": total,
@@ -177,7 +175,8 @@ def leak_line(report: Report, lang: Lang) -> str:
             "removed": leaks.removed,
         }
         shown = {name: count(n) for name, n in numbers.items()}
-        line = say(of(reads, "leaks.some"), lang, **shown)
+        key = "leaks.some.given" if leaks.given else "leaks.some"
+        line = say(of(reads, key), lang, **shown)
     if leaks.train_test:
         more = say(of(reads, "leaks.train"), lang, n=count(leaks.train_test))
         line += (" " if lang == "en" else "") + more

@@ -4,24 +4,32 @@
 verdicts and curves come out. It trains nothing, reads no file and knows no model.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from headstart.report.cells import Arm, Cell, ScoreTable
+from headstart.report.cells import Arm, Cell, ScoreTable, expected_seconds
 from headstart.report.curves import Point, arm_curve
 from headstart.report.verdict import MARGIN, Verdict, judge
+
+SPARE = 1.2  # times the time that is expected
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """Corpus documents found again in the test (or training) file, and what was done."""
+    """Corpus documents found again in the test (or training) file, and what was done.
+
+    checked: whether there was a corpus to look into. given: whether the network had been pretrained
+    before, so that nothing could be kept from it.
+    """
 
     exact: int = 0
     near: int = 0
     train_test: int = 0  # training rows that are also in the test file
     removed: int = 0  # corpus documents left out of pretraining
     checked: bool = True
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,22 @@ class Report:
     def unfinished(self) -> list[Cell]:
         """Cells that were skipped or failed."""
         return [cell for cell in self.cells if cell.status != "done"]
+
+
+def budget_for(report: Report, seeds: int) -> str:
+    """The --budget with which the same command finishes its table with so many seeds; "" where the
+    one that was given will do, or it is not known.
+
+    The time used so far counts, as it does when the report goes on.
+    """
+    table, budget = ScoreTable(report.cells), report.facts.budget_seconds
+    total = report.facts.spent_seconds
+    for arm in report.arms:
+        for labels in {cell.labels for cell in report.cells}:
+            missing = max(0, seeds - len(table.done(arm.name, labels=labels)))
+            total += missing * expected_seconds(table, arm.name, labels)
+    enough = SPARE * total
+    return "" if enough <= budget or not budget else f"{math.ceil(enough / 60)}m"
 
 
 def build_report(

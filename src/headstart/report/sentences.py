@@ -6,7 +6,7 @@ Numbers come from the verdict and the curves, wording from `words.py`; nothing i
 
 import math
 
-from headstart.report.report import Report
+from headstart.report.report import Report, budget_for
 from headstart.report.verdict import Verdict
 from headstart.report.words import (
     about,
@@ -21,6 +21,7 @@ from headstart.report.words import (
 from headstart.words import Lang
 
 CHEAPER_FROM = 1.5  # a control this many times cheaper is called cheaper
+MOST_SEEDS = 100  # that --seeds takes
 RISING = 0.005  # gain of the last doubling of labels that is worth mentioning
 
 
@@ -80,6 +81,8 @@ def need(verdict: Verdict, lang: Lang) -> str:
     if verdict.need is None:
         return ""
     more = verdict.need.more
+    if verdict.need.what == "seeds" and not verdict.need.difference:
+        return say("need.seeds.first", lang)
     seeds = say("seed.one" if more == 1 else "seed.many", lang)
     size = points(verdict.need.difference)
     return say(f"need.{verdict.need.what}", lang, more=about(more), points=size, seeds=seeds)
@@ -89,7 +92,7 @@ def next_step(report: Report, lang: Lang) -> str:
     """The next useful step: which model to use, or what to run, in one to three sentences."""
     verdict = report.verdict
     if not verdict.gaps:
-        return say("next.run", lang)
+        return _again(report, lang)
     gap = verdict.gaps[-1]
     last = count(gap.labels)
     own, control = (arm_title(report, name, lang) for name in (gap.own, gap.control))
@@ -116,16 +119,26 @@ def next_step(report: Report, lang: Lang) -> str:
 
 def _open_question(report: Report, lang: Lang, control: str) -> list[str]:
     lacks = report.verdict.need
-    if lacks is None or lacks.what == "arms":
-        return [say("next.run", lang)]
+    paired = max((gap.seeds for gap in report.verdict.gaps), default=0)
+    missing = lacks is not None and not lacks.difference and paired < len(report.seeds)
+    if lacks is None or lacks.what == "arms" or (lacks.what == "seeds" and missing):
+        return [_again(report, lang)]
     if lacks.what == "test rows":
         return [say("next.test", lang, more=about(lacks.more))]
     if lacks.what == "labels":
         return [say("next.label", lang, more=about(lacks.more))]
-    parts = [say("next.seeds", lang, total=count(len(report.seeds) + lacks.more))]
-    if lacks.more > 4 * max(len(report.seeds), 1):
+    total = len(report.seeds) + lacks.more
+    budget = budget_for(report, total)
+    key = "next.seeds.longer" if budget else "next.seeds"
+    parts = [say(key, lang, total=str(total), budget=budget)] if total <= MOST_SEEDS else []
+    if lacks.more > 4 * max(len(report.seeds), 1) or not parts:
         parts.append(say("next.tiny", lang, control=control))
     return parts
+
+
+def _again(report: Report, lang: Lang) -> str:
+    budget = budget_for(report, len(report.seeds)) if report.unfinished() else ""
+    return say("next.run.longer" if budget else "next.run", lang, budget=budget)
 
 
 def _last_doubling(report: Report, arm: str) -> float:

@@ -109,7 +109,8 @@ def judge(
     if not np.isfinite(mine).any() or not np.isfinite(theirs).any():
         return Verdict("cannot tell", against, margin, need=Need("arms", 1))
     rights = table.correct(own_names), table.correct(list(against))
-    if rights[0] is None or rights[1] is None or rights[0].shape[-1] != rights[1].shape[-1]:
+    alike = {(None if part is None else (part.shape[-1], part.dtype)) for part in rights}
+    if rights[0] is None or rights[1] is None or len(alike) > 1:
         rights = (None, None)
     paired = np.isfinite(mine).any(axis=0) & np.isfinite(theirs).any(axis=0)  # S L
     kept = np.flatnonzero(paired.any(axis=0))
@@ -253,7 +254,8 @@ def _gap(differences: Differences, position: int, own: list[str], controls: list
 def _worth(differences: Differences, known: npt.NDArray[np.bool_], margin: float) -> Worth | None:
     """Label-equivalence at the largest count that pays and that the control catches up with.
 
-    Where it never catches up: at the smallest count that pays, as "more than".
+    Where it never catches up: at the smallest count that pays, as "more than"; not where that is
+    the largest that was measured, which tells nothing.
     """
     low = [differences.interval(k).low > margin for k in range(len(known))]
     paying = [k for k in range(len(known)) if known[k] and low[k]]
@@ -261,7 +263,7 @@ def _worth(differences: Differences, known: npt.NDArray[np.bool_], margin: float
         number = label_equivalence(differences, position)
         if math.isfinite(number.estimate) and number.estimate > differences.labels[position]:
             return Worth(int(differences.labels[position]), number)
-    if not paying:
+    if not paying or paying[0] == len(known) - 1:
         return None
     number = label_equivalence(differences, paying[0])
     return (
@@ -283,6 +285,7 @@ def _need(
     test = float(weights @ differences.test_se[known])
     sd = math.sqrt(max(standard_error**2 - test**2, 0.0) * seeds)
     wanted = more_seeds(gap, sd, have=seeds)
-    if test > 0.7 * standard_error:
-        return Need("test rows", max(1, more_test_rows(gap, test, have=test_rows)), gap)
+    rows = more_test_rows(gap, test, have=test_rows)
+    if test > 0.7 * standard_error and rows:
+        return Need("test rows", rows, gap)
     return Need("seeds", max(1, min(wanted, MOST_SEEDS)), gap)

@@ -64,8 +64,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "预训练模型与对照还没有都完成的得分可供比较。",
     ),
     "say.one seed": (
-        "There is only one seed, so nothing is known about the noise.",
-        "只有一个随机种子，无从知道波动有多大。",
+        "Only one seed is finished on both sides, so nothing is known about the noise.",
+        "两边都完成的随机种子只有一个，无从知道波动有多大。",
     ),
     "end.level": ("with {n} labels {control} is as good", "用 {n} 条标注时，{control} 同样好"),
     "end.better": (
@@ -86,6 +86,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "need.seeds": (
         "About {more} more {seeds} would resolve a difference of {points} points (80% power).",
         "再加约 {more} 个随机种子，可以分辨 {points} 个百分点的差异（功效 80%）。",
+    ),
+    "need.seeds.first": (
+        "Noise shows from two seeds on; five make a usable interval.",
+        "两个随机种子起才能看出波动；五个可得到可用的区间。",
     ),
     "need.test rows": (
         "About {more} more test rows would resolve a difference of {points} points (80% power); more seeds would not.",
@@ -157,9 +161,13 @@ WORDS: dict[str, tuple[str, str]] = {
         "Run it again with --seeds {total}; finished cells are kept.",
         "用 --seeds {total} 再运行一次；已完成的结果会保留。",
     ),
+    "next.seeds.longer": (
+        "Run it again with --seeds {total} --budget {budget}; finished cells are kept, and the time used so far counts.",
+        "用 --seeds {total} --budget {budget} 再运行一次；已完成的结果会保留，已用的时间计算在内。",
+    ),
     "next.tiny": (
-        "A difference this small rarely matters: “{control}” is the cheaper choice until it is resolved.",
-        "如此小的差异通常无关紧要：在分辨之前，“{control}”是更省的选择。",
+        "So many runs are seldom worth it: until it is resolved, “{control}” does without pretraining.",
+        "如此多次运行往往不值得：在分辨之前，“{control}”无需预训练。",
     ),
     "next.test": (
         "Put about {more} more rows into the test file.",
@@ -169,6 +177,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "next.run": (
         "Run the report again: finished cells are kept.",
         "请再次运行报告：已完成的结果会保留。",
+    ),
+    "next.run.longer": (
+        "Run the report again with --budget {budget}: finished cells are kept, and the time used so far counts.",
+        "请用 --budget {budget} 再次运行报告：已完成的结果会保留，已用的时间计算在内。",
     ),
     # headings and table words
     "title": ("Did pretraining pay?", "预训练值得吗？"),
@@ -225,8 +237,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "语料中有 {total} 篇文档与测试数据重合（完全相同 {exact}，近似重复 {near}）；预训练前已移除 {removed} 篇。",
     ),
     "leaks.train": (
-        "{n} training rows are also in the test file.",
-        "有 {n} 条训练数据同时出现在测试文件中。",
+        "{n} training rows are also test rows and were left out of training.",
+        "有 {n} 条训练数据同时是测试数据，已不用于训练。",
+    ),
+    "leaks.some.given": (
+        "{total} corpus documents overlap with test rows ({exact} exact, {near} near duplicates); the network was pretrained before this report and may have learnt them.",
+        "语料中有 {total} 篇文档与测试数据重合（完全相同 {exact}，近似重复 {near}）；网络在本报告之前已完成预训练，可能学过它们。",
     ),
     "leaks.none.images": (
         "No corpus image was found among the test images.",
@@ -236,11 +252,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "{total} corpus images are also test images ({exact} exact copies, {near} that look the same, mirrored ones included); {removed} were removed before pretraining.",
         "语料中有 {total} 张图像与测试图像重合（完全相同 {exact}，外观相同 {near}，含镜像）；预训练前已移除 {removed} 张。",
     ),
-    "leaks.train.images": (
-        "{n} training images are also test images.",
-        "有 {n} 张训练图像同时是测试图像。",
+    "leaks.some.given.images": (
+        "{total} corpus images are also test images ({exact} exact copies, {near} that look the same, mirrored ones included); the network was pretrained before this report and may have learnt them.",
+        "语料中有 {total} 张图像与测试图像重合（完全相同 {exact}，外观相同 {near}，含镜像）；网络在本报告之前已完成预训练，可能学过它们。",
     ),
-    "leaks.unchecked": ("Not checked.", "未检查。"),
+    "leaks.train.images": (
+        "{n} training images are also test images and were left out of training.",
+        "有 {n} 张训练图像同时是测试图像，已不用于训练。",
+    ),
+    "leaks.unchecked": (
+        "No corpus was given, so whether the network was pretrained on test rows was not checked.",
+        "没有给出语料，因此未检查网络预训练时是否见过测试数据。",
+    ),
     "data": ("Data", "数据"),
     "data.read": (
         "{read} rows read from {source}: {train} used, {quarantined} quarantined, {rejected} rejected",
