@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headstart.nn.adapt import LoRALinear
 from headstart.nn.attention import Attention, has_tiles
 from headstart.nn.block import Block
 from headstart.nn.cache import Past
@@ -63,7 +64,9 @@ class PackedLinear(nn.Module):
 
     @staticmethod
     def of(plain: nn.Module) -> PackedLinear:
-        """The same as a linear gives."""
+        """The same as a linear gives, with its adapters if it has any."""
+        if isinstance(plain, LoRALinear):
+            plain = plain.merged()
         assert isinstance(plain, nn.Linear), "only linears are packed"
         return PackedLinear(plain.weight, plain.bias)
 
