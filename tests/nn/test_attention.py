@@ -160,6 +160,21 @@ def test_biases_of_distances_are_learnt_with_dropout_too():
     assert near.grad.abs().max() > 0.01
 
 
+def test_biases_of_distances_are_learnt_where_the_blocks_below_are_frozen():
+    width = 64  # so many scores are multiplied out by whoever only answers
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn((width, 3, HEADS, DIM), generator=generator)
+    near = torch.randn(1, HEADS, width, width, generator=generator)
+    grads = []
+    for frozen in (True, False):
+        mine = near.clone().requires_grad_()
+        given = qkv.clone() if frozen else qkv.clone().requires_grad_()
+        attend(given, (RowMask(0, 1, width, None, True).plus(mine),)).square().sum().backward()
+        grads.append(mine.grad)
+    assert grads[1].abs().max() > 0.01
+    assert torch.equal(*grads)
+
+
 def test_the_written_gradient_of_biases_is_the_numerical_one():
     near, kinds = relative_masks()
     near.requires_grad_()

@@ -190,7 +190,8 @@ def attend(
     """
     if isinstance(masks, RunMask):
         return _by_runs(_turned(qkv, turn), masks, dropout, scale)
-    learns = torch.is_grad_enabled() and qkv.requires_grad
+    biased = any(mask.relative is not None for mask in masks)  # it is learnt, then
+    learns = torch.is_grad_enabled() and (qkv.requires_grad or biased)
     if qkv.device.type == "cpu" and not dropout:
         if not learns:
             return _answers(qkv, masks, turn, scale)
