@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.nn.adapt import LoRALinear
-from headstart.nn.attention import Attention, has_tiles
+from headstart.nn.attention import Attention
 from headstart.nn.block import Block
 from headstart.nn.cache import Past
 from headstart.nn.cross import Seen
+from headstart.nn.kernels import has_tiles
 from headstart.nn.mask import Masks
 from headstart.nn.mlp import activated
 from headstart.nn.position import Rotation
