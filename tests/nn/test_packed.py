@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from headstart.families import bert, build_model, gpt, llama, marian, modern, t5
+from headstart.nn import LoRALinear, add_lora
 from headstart.nn.packed import PackedBlock, PackedLinear, can_pack, pack
 from layouts import in_order, packed, padded, ragged, two_streams
 
@@ -58,6 +59,21 @@ def test_packed_blocks_err_no_more_than_plain_ones_in_bf16(kind, layout):
     packed_ = (states(rounded, layout) - exact).square().mean().sqrt()
     assert 0 < packed_ <= 1.5 * plain
     assert packed_ < 0.05 * exact.square().mean().sqrt()
+
+
+def test_adapters_are_packed_with_the_weights_that_they_change():
+    model = model_of("bert")
+    without = states(model)
+    add_lora(model.stack.blocks, ["0.attention.qkv", "1.mlp.down"], rank=2)
+    for part in model.modules():
+        if isinstance(part, LoRALinear):
+            torch.nn.init.constant_(part.lora_up, 0.1)
+    expected = states(model)
+    assert (expected - without).abs().max() > 0.1
+    if not can_pack(model.stack):
+        pytest.skip("this torch has no packed products")
+    pack(model.stack)
+    assert (states(model) - expected).abs().max() <= 1e-4
 
 
 @pytest.mark.parametrize("kind", ["bert", "modern"])

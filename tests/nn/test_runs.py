@@ -7,7 +7,7 @@ import torch
 
 from headstart.batch import Layout
 from headstart.families import find
-from headstart.nn.attention import attend, takes_runs
+from headstart.nn.kernels import attend, takes_runs
 from headstart.nn.mask import row_masks, run_mask
 from layouts import lay, packed, padded, ragged
 

@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 
 from headstart.batch import Sequences
 from headstart.data.caption_batches import TEXT, Captioned, Captions
@@ -11,7 +13,7 @@ from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
 from headstart.families import bert, clip, vit
 from headstart.nn import Patches
-from headstart.objectives import Vocabulary
+from headstart.objectives import Vocabulary, image_text
 from headstart.objectives.image_text import (
     BIAS,
     ImageText,
@@ -151,6 +153,23 @@ def test_dropout_is_the_same_in_both_passes_of_a_chunk():
             weight[0, 0] -= sign * step_size
     slope = 3 * (values[0] - values[1]) / (2 * step_size)
     assert abs(slope - float(gradients["image_text.texts.weight"][0, 0])) < 1e-6
+
+
+def test_torch_sees_the_device_whose_random_numbers_a_chunk_repeats(monkeypatch):
+    # it looks for tensors in the arguments; without one, dropout on a GPU would be drawn anew
+    found = []
+
+    def seen(function, *given, **how):
+        found.append([x for x in tree_leaves(given) if isinstance(x, torch.Tensor)])
+        return checkpoint(function, *given, **how)
+
+    monkeypatch.setattr(image_text, "checkpoint", seen)
+    model, objective = a_clip(), ImageText(FRAME, WORDS, chunk=4)
+    batch = objective.prepare(some_pairs(), np.random.default_rng(0))
+    objective.loss(model, objective.heads(model), batch)
+    for number, tensors in enumerate(found):
+        assert any(tensor is batch.inputs[f"pixels.{number}"] for tensor in tensors)
+    assert len(found) == 2
 
 
 def kept_bytes(chunk) -> int:

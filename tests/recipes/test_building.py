@@ -8,7 +8,8 @@ import pytest
 
 import headstart
 from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
-from headstart.recipes.building import transfer_settings
+from headstart.families import find
+from headstart.recipes.building import train_settings, transfer_settings
 from headstart.settings_file import make_settings, setting_names
 
 SOURCE = Path(headstart.__file__).parent
@@ -84,3 +85,24 @@ def test_there_is_no_setting_that_nothing_reads(kind):
     names = {name.rsplit(".", 1)[-1] for name, _ in setting_names(kind)}
     assert names - sizes - read == set()
     assert "no_such_setting" not in read
+
+
+@pytest.mark.parametrize(
+    ("family", "stacks"),
+    [
+        ("bert", {"*attention.qkv.weight": (1.0, 1.0, 1.0)}),
+        (
+            "t5",  # its scores are not divided by the root of 16
+            {
+                "*attention.qkv.weight": (0.25, 1.0, 1.0),
+                "*mlp.up.weight": (1.0, 1.0),
+                "*cross.q.weight": (0.25,),
+                "*cross.kv.weight": (1.0, 1.0),
+            },
+        ),
+    ],
+)
+def test_muon_is_told_of_stacked_matrices_and_of_scores_that_are_not_scaled(family, stacks):
+    model = find(family).build(num_layers=1, hidden_size=32, num_heads=2, vocab_size=20)
+    settings = make_settings(PretrainSettings, given={"data.paths": ["x"], "model.family": family})
+    assert dict(train_settings(settings, model).fused) == stacks

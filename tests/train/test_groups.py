@@ -60,10 +60,10 @@ def test_muon_takes_the_matrices_inside_blocks_and_splits_the_fused_one():
     found = treatments(optimizer="muon")
     muon = {name: t.parts for name, t in found.items() if t.method == "muon"}
     assert muon == {
-        "model.blocks.0.qkv.weight": 3,
-        "model.blocks.0.out.weight": 1,
-        "model.blocks.1.qkv.weight": 3,
-        "model.blocks.1.out.weight": 1,
+        "model.blocks.0.qkv.weight": (1.0, 1.0, 1.0),
+        "model.blocks.0.out.weight": (1.0,),
+        "model.blocks.1.qkv.weight": (1.0, 1.0, 1.0),
+        "model.blocks.1.out.weight": (1.0,),
     }
 
 

@@ -150,6 +150,23 @@ def test_muon_moves_a_fused_weight_as_three_matrices_with_nesterov_momentum():
     assert (before - 0.1 * whole - expected).abs().max() > 1e-3  # not as one matrix
 
 
+def test_each_part_of_a_fused_weight_has_a_factor_of_its_steps():
+    moved = []
+    for factors in ((1.0, 1.0, 1.0), (0.25, 1.0, 2.0)):
+        learner = make_learner()
+        weight = learner.model.blocks[0].qkv.weight
+        before = weight.detach().clone()
+        how = settings(optimizer="muon", weight_decay=0.0, fused=(("*qkv.weight", factors),))
+        optimizer = build(learner, how)
+        fill_gradients(learner, 0)
+        optimizer.collect(first=True)
+        optimizer.apply(1.0)
+        moved.append((weight.detach() - before).view(3, 24, 24))
+    expected = moved[0] * torch.tensor([0.25, 1.0, 2.0])[:, None, None]
+    assert moved[0].abs().max() > 1e-3
+    torch.testing.assert_close(moved[1], expected, rtol=1e-4, atol=1e-7)
+
+
 def test_bf16_weights_follow_the_fp32_ones_and_lose_no_small_step():
     chosen = settings(lr=1e-5, weight_decay=0.0)
     module = Scalar(1.0)

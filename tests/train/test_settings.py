@@ -16,6 +16,11 @@ from headstart.train import TrainSettings
         ({"keep": 1.5}, "keep must be a whole number, 1 or more, but is 1.5"),
         ({"layer_decay": 0.0}, "layer_decay must be above 0 and at most 1, but is 0.0"),
         ({"optimizer": "adam"}, "optimizer must be one of adamw, muon, but is 'adam'"),
+        ({"lr_scales": (("*.w", -1.0),)}, "lr_scales[*.w] must be 0 or more, but is -1.0"),
+        (
+            {"fused": (("*.w", (1.0, 0.0)),)},
+            "fused[*.w] must be one or more numbers above 0, but is (1.0, 0.0)",
+        ),
         ({"warmup": 2.0}, "warmup must be a share between 0 and 1, but is 2.0"),
     ],
 )

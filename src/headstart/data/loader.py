@@ -192,12 +192,14 @@ class TokenBatches:
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The epoch's permutation, and the batch of each place in it (kept for the next call)."""
-        if self._cached is None or self._cached[0] != epoch:
+        known = self._cached  # read once: another thread may ask for another epoch meanwhile
+        if known is None or known[0] != epoch:
             order = permutation(len(self._lengths), self.seed, epoch)
             lengths = self._lengths[order]
             before = np.cumsum(lengths) - lengths
-            self._cached = (epoch, order, before * self.batches_per_epoch // self._total)
-        return self._cached[1], self._cached[2]
+            known = (epoch, order, before * self.batches_per_epoch // self._total)
+            self._cached = known
+        return known[1], known[2]
 
 
 def permutation(size: int, *key: int) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
 from headstart.families.heads import HeadKind
+from headstart.families.keys import Key, read, sizes, written
 from headstart.families.names import Rule, Spelling, linear, stacked
 from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
@@ -49,6 +49,18 @@ HEADS: dict[HeadKind, tuple[Rule, ...]] = {
     "pooler": linear("pooler.dense", "dense"),
 }
 
+ACTIVATION = Key("hidden_act", "activation", "gelu")
+KEYS = (
+    Key("vocab_size", "vocab_size", 30522),
+    *sizes(768, 12, 12, 3072),
+    Key("max_position_embeddings", "max_positions", 512),
+    Key("layer_norm_eps", "norm_eps", 1e-12),
+    Key("type_vocab_size", "segments", 2, low=0),
+    ACTIVATION,
+    Key("hidden_dropout_prob", "dropout", 0.1),
+    Key("attention_probs_dropout_prob", "attention_dropout", 0.1),
+)
+
 
 def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from BERT's; anything that is not the plain encoder is refused."""
@@ -56,45 +68,18 @@ def config_from_hf(hf: Fields) -> TransformerConfig:
     hf.must_be("is_decoder", False)
     hf.must_be("add_cross_attention", False)
     return TransformerConfig(
-        vocab_size=hf.whole("vocab_size", 30522),
-        hidden_size=hf.whole("hidden_size", 768),
-        num_layers=hf.whole("num_hidden_layers", 12, high=1000),
-        num_heads=hf.whole("num_attention_heads", 12),
-        intermediate_size=hf.whole("intermediate_size", 3072),
-        max_positions=hf.whole("max_position_embeddings", 512),
-        norm_order="post",
-        norm_eps=hf.number("layer_norm_eps", 1e-12, low=0, high=1),
-        position="learned",
-        segments=hf.whole("type_vocab_size", 2, low=0),
-        embedding_norm=True,
-        activation=activation_from_hf(hf.word("hidden_act", "gelu", ACTIVATION_WORDS)),
-        dropout=hf.number("hidden_dropout_prob", 0.1, low=0, high=1),
-        attention_dropout=hf.number("attention_probs_dropout_prob", 0.1, low=0, high=1),
+        **read(hf, KEYS), norm_order="post", position="learned", embedding_norm=True
     )
 
 
 def style_from_hf(hf: Fields) -> HeadStyle:
     """The masked-LM head's activation is the body's."""
-    return HeadStyle(activation=activation_from_hf(hf.word("hidden_act", "gelu", ACTIVATION_WORDS)))
+    return HeadStyle(**read(hf, (ACTIVATION,)))
 
 
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     """BERT's config from ours."""
-    return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.intermediate_size,
-        "max_position_embeddings": config.max_positions,
-        "layer_norm_eps": config.norm_eps,
-        "type_vocab_size": config.segments,
-        "hidden_act": activation_to_hf(config.activation),
-        "hidden_dropout_prob": config.dropout,
-        "attention_probs_dropout_prob": config.attention_dropout,
-        "position_embedding_type": "absolute",
-        "pad_token_id": 0,
-    }
+    return {**written(config, KEYS), "position_embedding_type": "absolute", "pad_token_id": 0}
 
 
 BERT = Family(

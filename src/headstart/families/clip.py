@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headstart.errors import InputError
-from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
-from headstart.families.fields import Fields, Json
+from headstart.families.fields import Fields
 from headstart.families.heads import HeadKind
+from headstart.families.keys import Key, read, sizes, written
 from headstart.families.names import Rule, Spelling, linear, stacked
 from headstart.families.style import HeadStyle
-from headstart.families.vit import side_of
+from headstart.families.vit import patches_of, patches_to_hf
 from headstart.nn import Patches, TransformerConfig
-from headstart.nn.config import Activation
 
 STYLE = HeadStyle(
     pooling="last",
@@ -63,6 +62,20 @@ HEADS: dict[HeadKind, tuple[Rule, ...]] = {
     ),
 }
 
+BOTH_KEYS = (  # stock CLIP knows no dropout but that of attention
+    Key("layer_norm_eps", "norm_eps", 1e-5),
+    Key("hidden_act", "activation", "quick_gelu"),
+    Key("dropout", "dropout", 0.0),
+    Key("attention_dropout", "attention_dropout", 0.0),
+)
+TEXT_KEYS = (
+    Key("vocab_size", "vocab_size", 49408),
+    *sizes(512, 12, 8, 2048),
+    Key("max_position_embeddings", "max_positions", 77),
+    *BOTH_KEYS,
+)
+IMAGE_KEYS = (*sizes(768, 12, 12, 3072), *BOTH_KEYS)
+
 
 def rules_of(config: TransformerConfig) -> tuple[Rule, ...]:
     """Names of both towers' weights, or of the one that there is."""
@@ -92,60 +105,35 @@ def inner_of(hf: Fields, key: str) -> Fields:
 def text_config(hf: Fields, shared: int) -> TransformerConfig:
     """Of the tower of texts."""
     return TransformerConfig(
-        vocab_size=hf.whole("vocab_size", 49408),
-        hidden_size=hf.whole("hidden_size", 512),
-        num_layers=hf.whole("num_hidden_layers", 12, high=1000),
-        num_heads=hf.whole("num_attention_heads", 8),
-        intermediate_size=hf.whole("intermediate_size", 2048),
-        max_positions=hf.whole("max_position_embeddings", 77),
-        norm_eps=hf.number("layer_norm_eps", 1e-5, low=0, high=1),
-        position="learned",
-        causal=True,
-        activation=_activation(hf),
-        dropout=hf.number("dropout", 0.0, low=0, high=1),
-        attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
-        shared_size=shared,
+        **read(hf, TEXT_KEYS), position="learned", causal=True, shared_size=shared
     )
 
 
 def image_config(hf: Fields, shared: int) -> TransformerConfig:
     """Of the tower of images."""
-    patches = Patches(
-        image_size=side_of(hf, "image_size", 224),
-        patch_size=side_of(hf, "patch_size", 32),
-        channels=hf.whole("num_channels", 3, high=64),
-        bias=False,
-    )
+    patches = patches_of(hf, 32, bias=False)
     return TransformerConfig(
+        **read(hf, IMAGE_KEYS),
         vocab_size=0,
-        hidden_size=hf.whole("hidden_size", 768),
-        num_layers=hf.whole("num_hidden_layers", 12, high=1000),
-        num_heads=hf.whole("num_attention_heads", 12),
-        intermediate_size=hf.whole("intermediate_size", 3072),
         max_positions=patches.tokens,
-        norm_eps=hf.number("layer_norm_eps", 1e-5, low=0, high=1),
         position="learned",
         embedding_norm=True,
         patches=patches,
-        activation=_activation(hf),
-        dropout=hf.number("dropout", 0.0, low=0, high=1),
-        attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
         shared_size=shared,
     )
-
-
-def _activation(hf: Fields) -> Activation:
-    return activation_from_hf(hf.word("hidden_act", "quick_gelu", ACTIVATION_WORDS))
 
 
 def style_from_hf(hf: Fields) -> HeadStyle:
     """Texts are read at their end token; `logit_bias` is ours, stock libraries leave it aside."""
     text = hf if hf.values.get("model_type") == TEXT_TYPE else inner_of(hf, "text_config")
-    bias = None
-    if hf.values.get("logit_bias") is not None:
-        bias = hf.number("logit_bias", low=-1e4, high=1e4)
     end = text.whole("eos_token_id", 49407, low=0)
-    return replace(STYLE, end=end, pair_bias=bias)
+    return replace(STYLE, end=end, pair_bias=pair_bias(hf))
+
+
+def pair_bias(hf: Fields) -> float | None:
+    """Added to the scores of pairs, where the file has it."""
+    given = hf.values.get("logit_bias") is not None
+    return hf.number("logit_bias", low=-1e4, high=1e4) if given else None
 
 
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
@@ -153,11 +141,18 @@ def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     images = config.images
     if images is None:
         raise InputError("one tower of a CLIP is read, but not written: save the whole model")
+    return towers_to_hf(config, style, text_to_hf(config, style), image_to_hf(images))
+
+
+def towers_to_hf(
+    config: TransformerConfig, style: HeadStyle, texts: HFConfig, images: HFConfig
+) -> HFConfig:
+    """The configs of two towers in one."""
     values: HFConfig = {
         "projection_dim": config.shared_size,
         "tie_word_embeddings": False,
-        "text_config": text_to_hf(config, style),
-        "vision_config": image_to_hf(images),
+        "text_config": texts,
+        "vision_config": images,
     }
     return values if style.pair_bias is None else {**values, "logit_bias": style.pair_bias}
 
@@ -166,37 +161,19 @@ def text_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     """What a folder says of the tower of texts."""
     return {
         "model_type": TEXT_TYPE,
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.max_positions,
         "eos_token_id": style.end,
-        **_sizes(config),
+        "projection_dim": config.shared_size,
+        **written(config, TEXT_KEYS),
     }
 
 
 def image_to_hf(config: TransformerConfig) -> HFConfig:
     """What a folder says of the tower of images."""
-    assert config.patches is not None, "a tower of images"
     return {
         "model_type": IMAGE_TYPE,
-        "image_size": config.patches.image_size,
-        "patch_size": config.patches.patch_size,
-        "num_channels": config.patches.channels,
-        **_sizes(config),
-    }
-
-
-def _sizes(config: TransformerConfig) -> dict[str, Json]:
-    """What both towers' configs say; stock CLIP knows no dropout but that of attention."""
-    return {
         "projection_dim": config.shared_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.intermediate_size,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_act": activation_to_hf(config.activation),
-        "dropout": config.dropout,
-        "attention_dropout": config.attention_dropout,
+        **patches_to_hf(config.patches),
+        **written(config, IMAGE_KEYS),
     }
 
 

@@ -139,10 +139,8 @@ def style_from_hf(hf: Fields) -> HeadStyle:
     texts, text = _found(hf, "text_config", TEXTS)
     images, _ = _found(hf, "vision_config", IMAGES)
     end = text.whole("eos_token_id", 49407, low=0) if texts is CLIP_TEXTS else 0
-    bias = None
-    if hf.values.get("logit_bias") is not None:
-        bias = hf.number("logit_bias", low=-1e4, high=1e4)
-    return replace(texts.style, end=end, pair_bias=bias, images=images.style)
+    pair_bias = clip.pair_bias(hf)
+    return replace(texts.style, end=end, pair_bias=pair_bias, images=images.style)
 
 
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
@@ -150,16 +148,9 @@ def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     if config.images is None:
         raise InputError("one of two towers cannot be written alone: save the whole model")
     texts, images = tower_of(config), tower_of(config.images)
-    values: HFConfig = {
-        "projection_dim": config.shared_size,
-        "tie_word_embeddings": False,
-        "text_config": {"model_type": texts.words[0], **texts.write(config, style)},
-        "vision_config": {
-            "model_type": images.words[0],
-            **images.write(config.images, HeadStyle()),
-        },
-    }
-    return values if style.pair_bias is None else {**values, "logit_bias": style.pair_bias}
+    text = {"model_type": texts.words[0], **texts.write(config, style)}
+    image = {"model_type": images.words[0], **images.write(config.images, HeadStyle())}
+    return clip.towers_to_hf(config, style, text, image)
 
 
 TEMPLATE = config_from_hf(Fields({"text_config": {}, "vision_config": {}}, "its defaults"))

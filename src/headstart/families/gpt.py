@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
+from headstart.families.keys import Key, read, written
 from headstart.families.names import Rule, Spelling, linear
 from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
@@ -26,27 +26,27 @@ BODY = (
 )
 STYLE = HeadStyle(pooling="last", pool_activation=None, classifier_bias=False)
 
+KEYS = (
+    Key("vocab_size", "vocab_size", 50257),
+    Key("n_embd", "hidden_size", 768),
+    Key("n_layer", "num_layers", 12, high=1000),
+    Key("n_head", "num_heads", 12),
+    Key("n_positions", "max_positions", 1024),
+    Key("layer_norm_epsilon", "norm_eps", 1e-5),
+    Key("activation_function", "activation", "gelu_new"),
+    Key("resid_pdrop", "dropout", 0.1),
+    Key("attn_pdrop", "attention_dropout", 0.1),
+)
+
 
 def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from GPT-2's; unusual attention scalings are refused."""
     hf.must_be("scale_attn_weights", True)
     hf.must_be("scale_attn_by_inverse_layer_idx", False)
     hf.must_be("add_cross_attention", False)
-    hidden = hf.whole("n_embd", 768)
-    return TransformerConfig(
-        vocab_size=hf.whole("vocab_size", 50257),
-        hidden_size=hidden,
-        num_layers=hf.whole("n_layer", 12, high=1000),
-        num_heads=hf.whole("n_head", 12),
-        intermediate_size=hf.whole("n_inner", 4 * hidden),
-        max_positions=hf.whole("n_positions", 1024),
-        norm_eps=hf.number("layer_norm_epsilon", 1e-5, low=0, high=1),
-        position="learned",
-        activation=activation_from_hf(hf.word("activation_function", "gelu_new", ACTIVATION_WORDS)),
-        causal=True,
-        dropout=hf.number("resid_pdrop", 0.1, low=0, high=1),
-        attention_dropout=hf.number("attn_pdrop", 0.1, low=0, high=1),
-    )
+    values = read(hf, KEYS)
+    inner = hf.whole("n_inner", 4 * values["hidden_size"])
+    return TransformerConfig(**values, intermediate_size=inner, position="learned", causal=True)
 
 
 def style_from_hf(hf: Fields) -> HeadStyle:
@@ -57,17 +57,9 @@ def style_from_hf(hf: Fields) -> HeadStyle:
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     """GPT-2's config from ours."""
     return {
-        "vocab_size": config.vocab_size,
-        "n_embd": config.hidden_size,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
+        **written(config, KEYS),
         "n_inner": config.intermediate_size,
-        "n_positions": config.max_positions,
-        "layer_norm_epsilon": config.norm_eps,
-        "activation_function": activation_to_hf(config.activation),
-        "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
-        "attn_pdrop": config.attention_dropout,
         **dict.fromkeys(f"{name}_token_id" for name in ("pad", "bos", "eos")),
     }
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
+from headstart.families.keys import Key, read, sizes, written
 from headstart.families.names import Rule, Spelling, linear, stacked
 from headstart.families.rope import read_rope, rope_to_hf
 from headstart.families.style import HeadStyle
@@ -22,6 +22,16 @@ BODY = (
     *linear(f"{LAYER}.post_attention_layernorm", f"{BLOCK}.mlp_norm"),
     *linear("norm", "stack.norm"),
 )
+KEYS = (
+    Key("vocab_size", "vocab_size", 32000),
+    *sizes(4096, 32, 32, 11008),
+    Key("max_position_embeddings", "max_positions", 2048),
+    Key("rms_norm_eps", "norm_eps", 1e-6),
+    Key("hidden_act", "activation", "silu"),
+    Key("attention_bias", "bias", False),
+    Key("hidden_dropout", "dropout", 0.0),  # stock models have none
+    Key("attention_dropout", "attention_dropout", 0.0),
+)
 
 
 def variants(config: TransformerConfig) -> tuple[Rule, ...]:
@@ -33,32 +43,22 @@ def variants(config: TransformerConfig) -> tuple[Rule, ...]:
 
 def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from Llama's."""
-    bias = hf.flag("attention_bias", False)
-    if hf.flag("mlp_bias", False) != bias:
-        raise hf.refused("mlp_bias", not bias, "the same as attention_bias")
+    values = read(hf, KEYS)
+    if hf.flag("mlp_bias", False) != values["bias"]:
+        raise hf.refused("mlp_bias", not values["bias"], "the same as attention_bias")
     hf.must_be("pretraining_tp", 1, None)
-    hidden, heads = hf.whole("hidden_size", 4096), hf.whole("num_attention_heads", 32)
+    hidden, heads = values["hidden_size"], values["num_heads"]
     theta, scaling = read_rope(hf)
     width, shared = hf.whole("head_dim", hidden // heads), hf.whole("num_key_value_heads", heads)
     return TransformerConfig(
-        vocab_size=hf.whole("vocab_size", 32000),
-        hidden_size=hidden,
-        num_layers=hf.whole("num_hidden_layers", 32, high=1000),
-        num_heads=heads,
+        **values,
         head_size=None if width * heads == hidden else width,
         num_kv_heads=None if shared == heads else shared,
-        intermediate_size=hf.whole("intermediate_size", 11008),
-        max_positions=hf.whole("max_position_embeddings", 2048),
         norm="rms",
-        norm_eps=hf.number("rms_norm_eps", 1e-6, low=0, high=1),
         rope_theta=theta,
         rope_scaling=scaling,
-        activation=activation_from_hf(hf.word("hidden_act", "silu", ACTIVATION_WORDS)),
         gated=True,
-        bias=bias,
         causal=True,
-        dropout=hf.number("hidden_dropout", 0.0, low=0, high=1),  # stock models have none
-        attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
     )
 
 
@@ -71,21 +71,11 @@ def style_from_hf(hf: Fields) -> HeadStyle:
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     """Llama's config from ours."""
     return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
+        **written(config, KEYS),
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_dim,
-        "intermediate_size": config.intermediate_size,
-        "max_position_embeddings": config.max_positions,
-        "rms_norm_eps": config.norm_eps,
         **rope_to_hf(config),
-        "hidden_act": activation_to_hf(config.activation),
-        "attention_bias": config.bias,
         "mlp_bias": config.bias,
-        "hidden_dropout": config.dropout,
-        "attention_dropout": config.attention_dropout,
         "tie_word_embeddings": style.tied,
         **dict.fromkeys(f"{name}_token_id" for name in ("pad", "bos", "eos")),
     }

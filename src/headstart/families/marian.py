@@ -6,9 +6,9 @@ published. Its next-token scores have a bias that is read and written, but never
 
 from __future__ import annotations
 
-from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
+from headstart.families.keys import Key, read, written
 from headstart.families.names import Rule, Spelling, linear, stacked
 from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
@@ -40,30 +40,34 @@ BODY = (
     *linear(f"{LOOKING}_layer_norm", f"{DECODER}.cross_norm"),
 )
 
+KEYS = (
+    Key("vocab_size", "vocab_size", 58101),
+    Key("d_model", "hidden_size", 1024),
+    Key("encoder_layers", "num_layers", 12, high=1000),
+    Key("decoder_layers", "decoder_layers", 12, high=1000),
+    Key("encoder_attention_heads", "num_heads", 16),
+    Key("encoder_ffn_dim", "intermediate_size", 4096),
+    Key("max_position_embeddings", "max_positions", 1024),
+    Key("scale_embedding", "scaled_embedding", False),
+    Key("activation_function", "activation", "gelu"),
+    Key("dropout", "dropout", 0.1),
+    Key("attention_dropout", "attention_dropout", 0.0),
+)
+# what the decoder must have in common with the encoder
+SAME = {
+    "decoder_vocab_size": "vocab_size",
+    "decoder_attention_heads": "num_heads",
+    "decoder_ffn_dim": "intermediate_size",
+}
+
 
 def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from Marian's; two vocabularies or stacks of two shapes are refused."""
     hf.must_be("share_encoder_decoder_embeddings", True, None)
-    vocabulary, heads = hf.whole("vocab_size", 58101), hf.whole("encoder_attention_heads", 16)
-    inner = hf.whole("encoder_ffn_dim", 4096)
-    hf.must_be("decoder_vocab_size", vocabulary, None)
-    hf.must_be("decoder_attention_heads", heads, None)
-    hf.must_be("decoder_ffn_dim", inner, None)
-    return TransformerConfig(
-        vocab_size=vocabulary,
-        hidden_size=hf.whole("d_model", 1024),
-        num_layers=hf.whole("encoder_layers", 12, high=1000),
-        decoder_layers=hf.whole("decoder_layers", 12, high=1000),
-        num_heads=heads,
-        intermediate_size=inner,
-        max_positions=hf.whole("max_position_embeddings", 1024),
-        norm_order="post",
-        position="sinusoidal",
-        scaled_embedding=hf.flag("scale_embedding", False),
-        activation=activation_from_hf(hf.word("activation_function", "gelu", ACTIVATION_WORDS)),
-        dropout=hf.number("dropout", 0.1, low=0, high=1),
-        attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
-    )
+    values = read(hf, KEYS)
+    for theirs, ours in SAME.items():
+        hf.must_be(theirs, values[ours], None)
+    return TransformerConfig(**values, norm_order="post", position="sinusoidal")
 
 
 def style_from_hf(hf: Fields) -> HeadStyle:
@@ -74,26 +78,15 @@ def style_from_hf(hf: Fields) -> HeadStyle:
 
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     """Marian's config from ours."""
-    values: HFConfig = {
-        "vocab_size": config.vocab_size,
-        "decoder_vocab_size": config.vocab_size,
+    return {
+        **written(config, KEYS),
+        **{theirs: getattr(config, ours) for theirs, ours in SAME.items()},
         "share_encoder_decoder_embeddings": True,
-        "d_model": config.hidden_size,
-        "max_position_embeddings": config.max_positions,
-        "scale_embedding": config.scaled_embedding,
-        "activation_function": activation_to_hf(config.activation),
-        "dropout": config.dropout,
-        "attention_dropout": config.attention_dropout,
         "is_encoder_decoder": True,
         "tie_word_embeddings": True,
         "decoder_start_token_id": style.start,
         "pad_token_id": style.start,
     }
-    for side, layers in (("encoder", config.num_layers), ("decoder", config.decoder_layers)):
-        values[f"{side}_layers"] = layers
-        values[f"{side}_attention_heads"] = config.num_heads
-        values[f"{side}_ffn_dim"] = config.intermediate_size
-    return values
 
 
 # as the paper has it: ReLU, and token vectors times the root of the width

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
 from headstart.families.heads import HeadKind
+from headstart.families.keys import Key, read, sizes, written
 from headstart.families.names import Rule, Spelling, linear
 from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
@@ -44,35 +44,41 @@ HEADS: dict[HeadKind, tuple[Rule, ...]] = {
     ),
 }
 
+KEYS = (
+    Key("vocab_size", "vocab_size", 50368),
+    *sizes(768, 22, 12, 1152),
+    Key("max_position_embeddings", "max_positions", 8192),
+    Key("norm_eps", "norm_eps", 1e-5),
+    Key("norm_bias", "norm_bias", False),
+    Key("hidden_activation", "activation", "gelu"),
+    Key("attention_bias", "bias", False),
+    Key("mlp_dropout", "dropout", 0.0),
+    Key("attention_dropout", "attention_dropout", 0.0),
+)
+# of both heads: masked-LM and classification share the dense layer's kind
+HEAD_KEYS = (
+    Key("classifier_activation", "activation", "gelu"),
+    Key("classifier_bias", "transform_bias", False),
+    Key("decoder_bias", "decoder_bias", True),
+)
+
 
 def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from ModernBERT's, in the old spelling of its keys or the new one."""
-    bias = hf.flag("attention_bias", False)
-    if hf.flag("mlp_bias", False) != bias:
-        raise hf.refused("mlp_bias", not bias, "the same as attention_bias")
-    layers = hf.whole("num_hidden_layers", 22, high=1000)
-    every = _global_every(hf, layers)
+    values = read(hf, KEYS)
+    if hf.flag("mlp_bias", False) != values["bias"]:
+        raise hf.refused("mlp_bias", not values["bias"], "the same as attention_bias")
+    every = _global_every(hf, values["num_layers"])
     far, near = _thetas(hf)
     return TransformerConfig(
-        vocab_size=hf.whole("vocab_size", 50368),
-        hidden_size=hf.whole("hidden_size", 768),
-        num_layers=layers,
-        num_heads=hf.whole("num_attention_heads", 12),
-        intermediate_size=hf.whole("intermediate_size", 1152),
-        max_positions=hf.whole("max_position_embeddings", 8192),
-        norm_eps=hf.number("norm_eps", 1e-5, low=0, high=1),
-        norm_bias=hf.flag("norm_bias", False),
+        **values,
         rope_theta=far,
         local_rope_theta=near,
         embedding_norm=True,
         first_norm=False,
-        activation=activation_from_hf(hf.word("hidden_activation", "gelu", ACTIVATION_WORDS)),
         gated=True,
-        bias=bias,
         window=None if every == 1 else hf.whole("local_attention", 128),
         global_every=every,
-        dropout=hf.number("mlp_dropout", 0.0, low=0, high=1),
-        attention_dropout=hf.number("attention_dropout", 0.0, low=0, high=1),
     )
 
 
@@ -108,18 +114,14 @@ def _thetas(hf: Fields) -> tuple[float, float]:
 
 
 def style_from_hf(hf: Fields) -> HeadStyle:
-    """Masked-LM and classification share the dense layer's kind."""
-    activation = activation_from_hf(hf.word("classifier_activation", "gelu", ACTIVATION_WORDS))
-    bias = hf.flag("classifier_bias", False)
+    """The dense layer of both heads is of one kind."""
+    values = read(hf, HEAD_KEYS)
+    mean = hf.word("classifier_pooling", "cls", ("cls", "mean")) == "mean"
     return HeadStyle(
-        activation=activation,
-        transform_bias=bias,
-        decoder_bias=hf.flag("decoder_bias", True),
-        pooling="mean"
-        if hf.word("classifier_pooling", "cls", ("cls", "mean")) == "mean"
-        else "first",
-        pool_activation=activation,
-        pool_bias=bias,
+        **values,
+        pooling="mean" if mean else "first",
+        pool_activation=values["activation"],
+        pool_bias=values["transform_bias"],
         pool_norm=True,
     )
 
@@ -127,28 +129,15 @@ def style_from_hf(hf: Fields) -> HeadStyle:
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     """ModernBERT's config from ours, in the spelling that every version of transformers reads."""
     return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.intermediate_size,
-        "max_position_embeddings": config.max_positions,
-        "norm_eps": config.norm_eps,
-        "norm_bias": config.norm_bias,
+        **written(config, KEYS),
+        **written(style, HEAD_KEYS),
         "global_rope_theta": config.rope_theta,
         "local_rope_theta": config.local_rope_theta,
         "global_attn_every_n_layers": config.global_every,
         "local_attention": config.window or 128,
-        "hidden_activation": activation_to_hf(config.activation),
-        "attention_bias": config.bias,
         "mlp_bias": config.bias,
         "embedding_dropout": config.dropout,
-        "mlp_dropout": config.dropout,
-        "attention_dropout": config.attention_dropout,
-        "classifier_activation": activation_to_hf(style.activation),
-        "classifier_bias": style.transform_bias,
         "classifier_pooling": "mean" if style.pooling == "mean" else "cls",
-        "decoder_bias": style.decoder_bias,
         **dict.fromkeys(f"{name}_token_id" for name in ("pad", "cls", "sep", "bos", "eos")),
     }
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
+from headstart.families.keys import Key, read, written
 from headstart.families.names import Rule, Spelling, linear
 from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
@@ -58,6 +58,17 @@ LANGUAGE = (
 # the bias is fixed because transformers 5 reads it and leaves it out, where version 4 added it
 STYLE = HeadStyle(transform=False, tied=False, decoder_bias=False, fixed_bias=True)
 
+KEYS = (
+    Key("vocab_size", "vocab_size", 320),
+    Key("hidden_size", "hidden_size", 256),
+    Key("num_attention_heads", "num_heads", 12),
+    Key("feed_forward_size", "intermediate_size", 512),
+    Key("layer_norm_eps", "norm_eps", 1e-12),
+    Key("hidden_act", "activation", "relu"),
+    Key("is_decoder", "causal", False),
+    Key("hidden_dropout_prob", "dropout", 0.05),
+)
+
 
 def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from Reformer's."""
@@ -74,17 +85,11 @@ def config_from_hf(hf: Fields) -> TransformerConfig:
         longest = min(longest, math.prod(axial.shape))
     lsh = _chunking(hf, "lsh", dropout=0.0)
     return TransformerConfig(
-        vocab_size=hf.whole("vocab_size", 320),
-        hidden_size=hf.whole("hidden_size", 256),
+        **read(hf, KEYS),
         num_layers=len(layers),
-        num_heads=hf.whole("num_attention_heads", 12),
         head_size=hf.whole("attention_head_size", 64),
-        intermediate_size=hf.whole("feed_forward_size", 512),
         max_positions=longest,
-        norm_eps=hf.number("layer_norm_eps", 1e-12, low=0, high=1),
         position="learned",
-        activation=activation_from_hf(hf.word("hidden_act", "relu", ACTIVATION_WORDS)),
-        causal=hf.flag("is_decoder", False),
         long_range=LongRange(
             attn_layers=tuple(kind for name in layers for kind in KINDS if kind == name),
             local=_chunking(hf, "local", dropout=0.05),
@@ -95,7 +100,6 @@ def config_from_hf(hf: Fields) -> TransformerConfig:
             axial=axial,
             mlp_chunk=hf.whole("chunk_size_feed_forward", 0, low=0),
         ),
-        dropout=hf.number("hidden_dropout_prob", 0.05, low=0, high=1),
     )
 
 
@@ -143,22 +147,15 @@ def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     settings = config.long_range
     assert settings is not None, "a Reformer has a long_range config"
     values: HFConfig = {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
+        **written(config, KEYS),
         "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
         "attention_head_size": config.head_dim,
-        "feed_forward_size": config.intermediate_size,
         "chunk_size_feed_forward": settings.mlp_chunk,
         "max_position_embeddings": config.max_positions,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_act": activation_to_hf(config.activation),
-        "is_decoder": config.causal,
         "attn_layers": list(settings.attn_layers),
         "num_buckets": list(settings.num_buckets),
         "num_hashes": settings.num_hashes,
         "hash_seed": settings.hash_seed,
-        "hidden_dropout_prob": config.dropout,
         "axial_pos_embds": settings.axial is not None,
         "tie_word_embeddings": False,
         "pad_token_id": 0,

@@ -14,6 +14,7 @@ from dataclasses import replace
 from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
+from headstart.families.keys import Key, read, written
 from headstart.families.names import Rule, Spelling, linear, stacked
 from headstart.families.style import HeadStyle
 from headstart.nn import TransformerConfig
@@ -63,34 +64,39 @@ def variants(config: TransformerConfig) -> tuple[Rule, ...]:
     return tuple(found)
 
 
+KEYS = (
+    Key("vocab_size", "vocab_size", 32128),
+    Key("d_model", "hidden_size", 512),
+    Key("num_layers", "num_layers", 6, high=1000),
+    Key("num_heads", "num_heads", 8),
+    Key("d_ff", "intermediate_size", 2048),
+    Key("n_positions", "max_positions", 512),
+    Key("layer_norm_epsilon", "norm_eps", 1e-6),
+    Key("relative_attention_num_buckets", "relative_buckets", 32, low=4),
+    Key("relative_attention_max_distance", "relative_distance", 128, low=2),
+    Key("dropout_rate", "dropout", 0.1),
+)
+
+
 def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from T5's."""
     hf.must_be("is_decoder", False)
     hf.must_be("is_encoder_decoder", True, None)
     gated, activation = _mlp(hf)
-    hidden, heads = hf.whole("d_model", 512), hf.whole("num_heads", 8)
-    width, layers = hf.whole("d_kv", 64), hf.whole("num_layers", 6, high=1000)
-    dropout = hf.number("dropout_rate", 0.1, low=0, high=1)
+    values = read(hf, KEYS)
+    width = hf.whole("d_kv", 64)
+    fills = width * values["num_heads"] == values["hidden_size"]
     return TransformerConfig(
-        vocab_size=hf.whole("vocab_size", 32128),
-        hidden_size=hidden,
-        num_layers=layers,
-        decoder_layers=hf.whole("num_decoder_layers", layers, high=1000),
-        num_heads=heads,
-        head_size=None if width * heads == hidden else width,
+        **values,
+        decoder_layers=hf.whole("num_decoder_layers", values["num_layers"], high=1000),
+        head_size=None if fills else width,
         scaled_attention=False,
-        intermediate_size=hf.whole("d_ff", 2048),
-        max_positions=hf.whole("n_positions", 512),
         norm="rms",
-        norm_eps=hf.number("layer_norm_epsilon", 1e-6, low=0, high=1),
         position="relative",
-        relative_buckets=hf.whole("relative_attention_num_buckets", 32, low=4),
-        relative_distance=hf.whole("relative_attention_max_distance", 128, low=2),
         activation=activation,
         gated=gated,
         bias=False,
-        dropout=dropout,
-        attention_dropout=hf.number("attention_dropout", dropout, low=0, high=1),
+        attention_dropout=hf.number("attention_dropout", values["dropout"], low=0, high=1),
     )
 
 
@@ -126,19 +132,10 @@ def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     if config.gated:
         word = GATED_GELU if config.activation == "gelu_tanh" else f"gated-{word}"
     return {
-        "vocab_size": config.vocab_size,
-        "d_model": config.hidden_size,
-        "num_layers": config.num_layers,
+        **written(config, KEYS),
         "num_decoder_layers": config.decoder_layers,
-        "num_heads": config.num_heads,
         "d_kv": config.head_dim,
-        "d_ff": config.intermediate_size,
-        "n_positions": config.max_positions,
-        "layer_norm_epsilon": config.norm_eps,
-        "relative_attention_num_buckets": config.relative_buckets,
-        "relative_attention_max_distance": config.relative_distance,
         "feed_forward_proj": word,
-        "dropout_rate": config.dropout,
         "attention_dropout": config.attention_dropout,
         "is_encoder_decoder": True,
         "tie_word_embeddings": style.tied,

@@ -10,10 +10,10 @@ from dataclasses import replace
 import torch
 
 from headstart.errors import InputError
-from headstart.families.activations import ACTIVATION_WORDS, activation_from_hf, activation_to_hf
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import Fields
 from headstart.families.heads import HeadKind
+from headstart.families.keys import Key, read, sizes, written
 from headstart.families.model import Model
 from headstart.families.names import Rule, Spelling, linear, stacked
 from headstart.families.style import HeadStyle, PatchDecoder
@@ -62,32 +62,52 @@ HEADS: dict[HeadKind, tuple[Rule, ...]] = {
 }
 STYLE = HeadStyle(pooling="first", pool_activation="tanh", classifier_pools=False)
 
+KEYS = (
+    *sizes(768, 12, 12, 3072),
+    Key("layer_norm_eps", "norm_eps", 1e-12),
+    Key("hidden_act", "activation", "gelu"),
+    Key("hidden_dropout_prob", "dropout", 0.0),
+    Key("attention_probs_dropout_prob", "attention_dropout", 0.0),
+)
+DECODER_KEYS = (  # of MAE's decoder
+    Key("decoder_hidden_size", "hidden_size", 512),
+    Key("decoder_num_hidden_layers", "num_layers", 8, high=1000),
+    Key("decoder_num_attention_heads", "num_heads", 16),
+    Key("decoder_intermediate_size", "intermediate_size", 2048),
+    Key("mask_ratio", "mask_ratio", 0.75),
+    Key("norm_pix_loss", "normalised", False),
+)
+
 
 def config_from_hf(hf: Fields) -> TransformerConfig:
     """Our config from ViT's; images and patches are square."""
     hf.must_be("qkv_bias", True)
     hf.must_be("pooler_act", "tanh", None)
-    patches = Patches(
-        image_size=side_of(hf, "image_size", 224),
-        patch_size=side_of(hf, "patch_size", 16),
-        channels=hf.whole("num_channels", 3, high=64),
-    )
-    hidden = hf.whole("hidden_size", 768)
-    hf.must_be("pooler_output_size", hidden, None)
+    values, patches = read(hf, KEYS), patches_of(hf, 16)
+    hf.must_be("pooler_output_size", values["hidden_size"], None)
     return TransformerConfig(
-        vocab_size=0,
-        hidden_size=hidden,
-        num_layers=hf.whole("num_hidden_layers", 12, high=1000),
-        num_heads=hf.whole("num_attention_heads", 12),
-        intermediate_size=hf.whole("intermediate_size", 3072),
-        max_positions=patches.tokens,
-        norm_eps=hf.number("layer_norm_eps", 1e-12, low=0, high=1),
-        position="learned",
-        patches=patches,
-        activation=activation_from_hf(hf.word("hidden_act", "gelu", ACTIVATION_WORDS)),
-        dropout=hf.number("hidden_dropout_prob", 0.0, low=0, high=1),
-        attention_dropout=hf.number("attention_probs_dropout_prob", 0.0, low=0, high=1),
+        **values, vocab_size=0, max_positions=patches.tokens, position="learned", patches=patches
     )
+
+
+def patches_of(hf: Fields, side: int, *, bias: bool = True) -> Patches:
+    """How images are cut up. side: pixels of a patch where the file does not say."""
+    return Patches(
+        image_size=side_of(hf, "image_size", 224),
+        patch_size=side_of(hf, "patch_size", side),
+        channels=hf.whole("num_channels", 3, high=64),
+        bias=bias,
+    )
+
+
+def patches_to_hf(patches: Patches | None) -> HFConfig:
+    """The same as the file says it."""
+    assert patches is not None, "a model that reads images"
+    return {
+        "image_size": patches.image_size,
+        "patch_size": patches.patch_size,
+        "num_channels": patches.channels,
+    }
 
 
 def side_of(hf: Fields, key: str, default: int) -> int:
@@ -100,47 +120,15 @@ def side_of(hf: Fields, key: str, default: int) -> int:
 
 def style_from_hf(hf: Fields) -> HeadStyle:
     """A linear classifier on the class token; MAE's decoder where the file describes one."""
-    plain = PatchDecoder()
-    decoder = PatchDecoder(
-        hidden_size=hf.whole("decoder_hidden_size", plain.hidden_size),
-        num_layers=hf.whole("decoder_num_hidden_layers", plain.num_layers, high=1000),
-        num_heads=hf.whole("decoder_num_attention_heads", plain.num_heads),
-        intermediate_size=hf.whole("decoder_intermediate_size", plain.intermediate_size),
-        mask_ratio=hf.number("mask_ratio", plain.mask_ratio, low=0, high=1),
-        normalised=hf.flag("norm_pix_loss", plain.normalised),
-    )
-    return replace(STYLE, patch_decoder=decoder)
+    return replace(STYLE, patch_decoder=PatchDecoder(**read(hf, DECODER_KEYS)))
 
 
 def config_to_hf(config: TransformerConfig, style: HeadStyle) -> HFConfig:
     """ViT's config from ours."""
-    patches, decoder = config.patches, style.patch_decoder
-    assert patches is not None, "a ViT reads patches"
-    values: HFConfig = {
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.intermediate_size,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_act": activation_to_hf(config.activation),
-        "hidden_dropout_prob": config.dropout,
-        "attention_probs_dropout_prob": config.attention_dropout,
-        "image_size": patches.image_size,
-        "patch_size": patches.patch_size,
-        "num_channels": patches.channels,
-        "encoder_stride": patches.patch_size,
-        "qkv_bias": True,
-    }
-    if decoder != PatchDecoder():
-        values |= {
-            "decoder_hidden_size": decoder.hidden_size,
-            "decoder_num_hidden_layers": decoder.num_layers,
-            "decoder_num_attention_heads": decoder.num_heads,
-            "decoder_intermediate_size": decoder.intermediate_size,
-            "mask_ratio": decoder.mask_ratio,
-            "norm_pix_loss": decoder.normalised,
-        }
-    return values
+    images, decoder = patches_to_hf(config.patches), style.patch_decoder
+    stride = images["patch_size"]
+    values = {**written(config, KEYS), **images, "encoder_stride": stride, "qkv_bias": True}
+    return values if decoder == PatchDecoder() else values | written(decoder, DECODER_KEYS)
 
 
 def fit(config: TransformerConfig) -> TransformerConfig:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from headstart.batch import Layout
-from headstart.nn.attention import by_sequence
 from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
+from headstart.nn.kernels import by_sequence
 from headstart.nn.mask import Crossings
 from headstart.nn.rows import chosen
 

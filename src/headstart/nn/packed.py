@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.nn.attention import Attention, has_tiles
+from headstart.nn.adapt import LoRALinear
+from headstart.nn.attention import Attention
 from headstart.nn.block import Block
 from headstart.nn.cache import Past
 from headstart.nn.cross import Seen
+from headstart.nn.kernels import has_tiles
 from headstart.nn.mask import Masks
 from headstart.nn.mlp import activated
 from headstart.nn.position import Rotation
@@ -63,7 +65,9 @@ class PackedLinear(nn.Module):
 
     @staticmethod
     def of(plain: nn.Module) -> PackedLinear:
-        """The same as a linear gives."""
+        """The same as a linear gives, with its adapters if it has any."""
+        if isinstance(plain, LoRALinear):
+            plain = plain.merged()
         assert isinstance(plain, nn.Linear), "only linears are packed"
         return PackedLinear(plain.weight, plain.bias)
 

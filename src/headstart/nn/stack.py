@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from headstart.batch import Layout
 from headstart.errors import InputError
-from headstart.nn.attention import takes_runs
 from headstart.nn.block import Block
 from headstart.nn.cache import Cache, Past, Step
 from headstart.nn.config import TransformerConfig
 from headstart.nn.cross import Memory, Seen
+from headstart.nn.kernels import takes_runs
 from headstart.nn.mask import Masks, crossings, row_masks, run_mask
 from headstart.nn.norm import Norm
 from headstart.nn.position import RelativeBias, rotation

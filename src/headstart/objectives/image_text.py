@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -122,7 +122,8 @@ class ImageText:
         for one in range(number):
             part = _chunk(batch, one)
             if again:
-                pair = checkpoint(pair_vectors, model, head, part, use_reentrant=False)
+                # it repeats dropout on the devices of the tensors that it finds in its arguments
+                pair = checkpoint(_made, part.inputs, model, head, part, use_reentrant=False)
             else:
                 pair = pair_vectors(model, head, part)
             found.append(pair)
@@ -147,6 +148,12 @@ def pair_vectors(model: Model, head: PairHead, batch: Batch) -> tuple[Tensor, Te
     layouts = batch.layout
     texts = head.of_texts(lambda at: model.encode(batch, at=at), layouts["tokens"])
     return texts, head.of_images(lambda at: model.encode_images(batch, at=at), layouts[PIXELS])
+
+
+def _made(
+    inputs: dict[str, Tensor], model: Model, head: PairHead, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    return pair_vectors(model, head, replace(batch, inputs=inputs))
 
 
 def _chunks(batch: Batch) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headstart.nn.attention import softmax_
+from headstart.nn.kernels import softmax_
 
 SCORES_AT_ONCE = 2**24  # scores (targets x outputs) held at a time on a CPU
 ELSEWHERE = 4  # times as many on other devices

@@ -48,7 +48,6 @@ from headstart.train import TrainSettings
 HELD_OUT = 0.01  # share of the corpus on which the final loss is measured
 MOST_HELD_OUT = 200  # stretches of text
 # for Muon: weights that are several matrices, if they are of one height
-STACKED = (("*attention.qkv.weight", 3), ("*mlp.up.weight", 2), ("*cross.kv.weight", 2))
 LATENT_SCALE = 2.0  # of latent token vectors beside the usual noise of 0.02
 
 
@@ -227,10 +226,22 @@ def train_settings(settings: PretrainSettings, model: Model) -> TrainSettings:
     return on_machine(made, settings.machine)
 
 
-def _stacked(model: Model) -> tuple[tuple[str, int], ...]:
+def _stacked(model: Model) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """Which weights are several matrices, each with a factor of Muon's steps.
+
+    Scores that are not divided by the root of the heads' width (T5) would change so many times
+    faster: there queries take smaller steps instead. T5's own optimiser, Adafactor, makes steps as
+    small as the weights are; Muon's know nothing of that.
+    """
     config = model.config
-    there = (config.kv_heads == config.num_heads, config.gated, config.decoder_layers > 0)
-    return tuple(stack for stack, on in zip(STACKED, there, strict=True) if on)
+    query = 1.0 if config.scaled_attention else config.head_dim**-0.5
+    stacks = (
+        ("*attention.qkv.weight", (query, 1.0, 1.0), config.kv_heads == config.num_heads),
+        ("*mlp.up.weight", (1.0, 1.0), config.gated),
+        ("*cross.q.weight", (query,), config.decoder_layers > 0),
+        ("*cross.kv.weight", (1.0, 1.0), config.decoder_layers > 0),
+    )
+    return tuple((glob, factors) for glob, factors, there in stacks if there)
 
 
 def transfer_settings(settings: FinetuneSettings | ReportSettings) -> HowToTransfer:

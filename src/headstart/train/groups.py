@@ -27,13 +27,13 @@ class Treatment:
     """How one parameter is trained.
 
     lr_scale: multiplies the method's learning rate.
-    parts: how many matrices are stacked along the first axis (Muon only).
+    parts: factors of the steps of the matrices stacked along the first axis (Muon only).
     """
 
     method: Method
     lr_scale: float
     weight_decay: float
-    parts: int = 1
+    parts: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,13 @@ def _treatment(
     return Treatment("adamw", scale, decay)
 
 
-def _parts(name: str, parameter: nn.Parameter, fused: Sequence[tuple[str, int]]) -> int:
-    for glob, parts in fused:
-        if fnmatchcase(name, glob) and parameter.shape[0] % parts == 0:
-            return parts
-    return 1
+def _parts(
+    name: str, parameter: nn.Parameter, fused: Sequence[tuple[str, tuple[float, ...]]]
+) -> tuple[float, ...]:
+    for glob, factors in fused:
+        if fnmatchcase(name, glob) and parameter.shape[0] % len(factors) == 0:
+            return factors
+    return (1.0,)
 
 
 def _block(name: str) -> tuple[str, int] | None:

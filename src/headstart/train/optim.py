@@ -127,6 +127,8 @@ class Optimizer:
         kept.mul_(mu).add_(new)
         direction = orthogonalise((new + mu * kept).flatten(0, 1), dtype=self._format)
         step = direction.view_as(kept).float()
+        if set(stack.factors) != {1.0}:
+            step = step * step.new_tensor(stack.factors)[:, None, None]
         lr = self.settings.muon_lr * stack.lr_scale * lr_factor
         shrink = 1.0 - lr * stack.weight_decay
         if every:
@@ -141,11 +143,13 @@ class Stack:
     """Muon's matrices of one shape, next to each other in the flat tensors.
 
     shape: (count, parts, rows, columns). stride: elements from one parameter to the next.
+    factors: of the steps of each part.
     """
 
     slots: tuple[Slot, ...]
     shape: tuple[int, int, int, int]
     stride: int
+    factors: tuple[float, ...]
     lr_scale: float
     weight_decay: float
 
@@ -191,7 +195,8 @@ def _stacks(segment: Segment) -> list[Stack]:
     treatment, found = segment.group.treatment, []
     for (rows, columns), slots in shapes.items():
         stride = slots[1].start - slots[0].start if len(slots) > 1 else rows * columns
-        shape = (len(slots), treatment.parts, rows // treatment.parts, columns)
+        parts = treatment.parts
+        shape = (len(slots), len(parts), rows // len(parts), columns)
         scale, decay = treatment.lr_scale, treatment.weight_decay
-        found.append(Stack(tuple(slots), shape, stride, scale, decay))
+        found.append(Stack(tuple(slots), shape, stride, parts, scale, decay))
     return found

@@ -36,7 +36,8 @@ class TrainSettings:
     lr_scales: (glob, factor) pairs that multiply the learning rate; the last match counts.
     layer_decay: factor of the learning rate from each block to the one below; 1 is none.
     no_decay: further globs of parameters without weight decay.
-    fused: (glob, parts) of weights that stack several matrices, which Muon treats one by one.
+    fused: (glob, factors) of weights that stack several matrices, which Muon treats one by one:
+        each has a factor of its steps.
     precision: "auto" takes bf16 where the processor computes in it, else fp32.
     device: "auto", "cpu", "cuda", "cuda:1", "mps".
     threads: processor threads; 0 takes those this process may really use.
@@ -71,7 +72,7 @@ class TrainSettings:
     lr_scales: tuple[tuple[str, float], ...] = ()
     layer_decay: float = 1.0
     no_decay: tuple[str, ...] = ()
-    fused: tuple[tuple[str, int], ...] = (("*qkv.weight", 3),)
+    fused: tuple[tuple[str, tuple[float, ...]], ...] = (("*qkv.weight", (1.0, 1.0, 1.0)),)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     threads: int = 0
@@ -102,13 +103,14 @@ class TrainSettings:
         for name, allowed in _CHOICES.items():
             self._demand(name, "one of " + ", ".join(allowed), getattr(self, name) in allowed)
         for pattern, scale in self.lr_scales:
-            self._demand(f"lr_scales[{pattern}]", "0 or more", scale >= 0)
-        for pattern, parts in self.fused:
-            self._demand(f"fused[{pattern}]", "a whole number, 1 or more", _whole(parts, 1))
+            self._demand(f"lr_scales[{pattern}]", "0 or more", scale >= 0, scale)
+        for pattern, factors in self.fused:
+            good = bool(factors) and all(factor > 0 for factor in factors)
+            self._demand(f"fused[{pattern}]", "one or more numbers above 0", good, factors)
 
-    def _demand(self, name: str, allowed: str, good: bool) -> None:
+    def _demand(self, name: str, allowed: str, good: bool, value: object = None) -> None:
         if not good:
-            value = getattr(self, name, None)
+            value = getattr(self, name, value)
             raise InputError(f"{name} must be {allowed}, but is {value!r}")
 
     @property
