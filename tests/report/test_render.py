@@ -263,3 +263,21 @@ def test_a_lead_at_the_most_labels_alone_is_not_said_to_be_worth_no_labels():
     assert report.verdict.kind == "pays"
     assert summary_sentences(report, lang="en")["worth"] == ""
     assert "was worth about" in summary_sentences(example("plus"), lang="en")["worth"]
+
+
+def test_a_frozen_public_checkpoint_meets_the_frozen_own_model_and_not_the_best_one():
+    made = example("plus")
+    frozen = replace(ARMS[0], name="own-probe", title="Own, frozen")
+    public = replace(frozen, name="public-probe", kind="public", title="Public, frozen")
+    weak = [replace(cell, score=cell.score - 0.2) for cell in made.cells if cell.arm == "own-full"]
+    cells = [
+        *made.cells,
+        *(replace(cell, arm="own-probe") for cell in weak),
+        *(replace(cell, arm="public-probe", score=cell.score + 0.1) for cell in weak),
+    ]
+    found = build_report(ScoreTable(cells), [*ARMS, frozen, public], FACTS)
+    assert found.verdict.kind == "pays"
+    # all weights of the own model are 10 points better than the frozen public one
+    assert {gap.own for gap in found.public.gaps} == {"own-probe"}
+    assert found.public.kind == "does not pay"
+    assert "Against the public checkpoint, by the same method" in render_html(found)
