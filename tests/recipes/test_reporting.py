@@ -15,7 +15,7 @@ from headstart.cli.main import make_app
 from headstart.config import ReportSettings
 from headstart.errors import InputError
 from headstart.recipes.report_commands import following, repeat, repeat_cell
-from headstart.report.render import leak_line, summary_sentences
+from headstart.report.render import leak_line, render_html, summary_sentences
 from headstart.report.report import Leaks, budget_for
 from headstart.report.sentences import MOST_SEEDS
 from headstart.report.verdict import Need
@@ -244,6 +244,9 @@ def test_a_network_that_was_given_is_not_said_to_have_been_kept_from_test_rows()
         "No corpus was given, so whether the network was pretrained on test rows was not checked. "
         "4 training rows are also test rows and were left out of training."
     )
+    advice = "TF-IDF and LSA know the labelled texts alone"
+    assert advice in render_html(none)
+    assert advice not in render_html(some)
     assert leak_line(none, "zh") == (
         "没有给出语料，因此未检查网络预训练时是否见过测试数据。"
         "有 4 条训练数据同时是测试数据，已不用于训练。"

@@ -182,6 +182,8 @@ def read_task(
         test = medium.read(settings.test, like=train)
         echo(test, events)
     ground = ground_of(medium, settings, folder.path, events)
+    if settings.start and not settings.corpus and medium.reads == "text":
+        events.note(say("controls_without_corpus", start=settings.start))
     leaks = ground.leaks(train, test)
     events.note(leaks.said)
     if leaks.train_drop:

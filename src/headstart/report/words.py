@@ -277,6 +277,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{n} unlabelled documents, {tokens} tokens",
         "未标注文档 {n} 篇，{tokens} 个词元",
     ),
+    "data.no corpus": (
+        "No unlabelled documents: TF-IDF and LSA know the labelled texts alone. Give --corpus, so that they have what the network was pretrained on.",
+        "没有未标注文档：TF-IDF 与 LSA 只见过标注文本。请用 --corpus 给出网络预训练所用的语料。",
+    ),
     "data.read.images": (
         "{read} images read from {source}: {train} used, {quarantined} quarantined, {rejected} rejected",
         "从 {source} 读取 {read} 张图像：使用 {train}，隔离 {quarantined}，拒绝 {rejected}",
