@@ -281,3 +281,14 @@ def test_a_frozen_public_checkpoint_meets_the_frozen_own_model_and_not_the_best_
     assert {gap.own for gap in found.public.gaps} == {"own-probe"}
     assert found.public.kind == "does not pay"
     assert "Against the public checkpoint, by the same method" in render_html(found)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_task_on_which_all_arms_score_alike_still_renders(value, lang):
+    cells = [replace(cell, score=value) for cell in example().cells]
+    for kept in (cells, [cell for cell in cells if cell.seed == 0 and cell.labels == 50]):
+        report = build_report(ScoreTable(kept), ARMS, FACTS)
+        page = Page(render_html(report, lang=lang))
+        assert f"50: {100 * value:.1f}" in "".join(page.text)  # the dot of the curve
+        Console(file=StringIO()).print(terminal_summary(report, lang=lang))
