@@ -13,7 +13,10 @@ from headstart import recipes
 from headstart.budget import parse_budget
 from headstart.cli.main import make_app
 from headstart.config import ReportSettings
+from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
+from headstart.events import Silent
+from headstart.families import find, save_model
 from headstart.recipes.report_commands import following, repeat, repeat_cell
 from headstart.report.render import leak_line, render_html, summary_sentences
 from headstart.report.report import Leaks, budget_for
@@ -107,6 +110,55 @@ def test_a_public_model_that_is_not_there_is_missed_before_pretraining(tmp_path)
         "hf:NAME for the Hub"
     )
     assert not (tmp_path / "run").exists()
+
+
+class Notes(Silent):
+    """Remembers what it is told."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(str(text))
+
+
+def test_cells_that_are_made_anew_have_the_time_that_the_old_ones_used(tmp_path):
+    tokenizer = train_tokenizer([text for text, _ in SENTIMENT], vocab_size=100)
+    model = find("modern").build(
+        num_layers=1, hidden_size=16, num_heads=2, vocab_size=100, max_positions=32
+    )
+    start = save_model(model, {}, tmp_path / "start", tokenizer=tokenizer)
+    labels, run, notes = written(tmp_path, "train.csv", SENTIMENT), tmp_path / "run", Notes()
+
+    def status(*arms, **settings):
+        made = hs.report(
+            labels,
+            start=start,
+            labels=["8"],
+            seeds=1,
+            budget="1m",
+            out=run,
+            settings={
+                "arms": arms,
+                "data.max_length": 16,
+                "transfer.min_steps": 1,
+                "machine.threads": 1,
+                **settings,
+            },
+            events=notes,
+        )
+        assert made.report.facts.spent_seconds > 0
+        return {cell.arm: cell.status for cell in made.report.cells}
+
+    assert status("majority") == {"majority": "done"}
+    assert notes.notes[-2] == (
+        f"no corpus: TF-IDF and LSA know the labelled texts alone; give what {start} was "
+        "pretrained on with --corpus, or they are at a disadvantage"
+    )
+    (run / "spent.json").write_text('{"seconds": 100}')
+    assert status("majority", "own-lora") == {"majority": "done", "own-lora": "skipped"}
+    found = status("majority", "own-lora", **{"transfer.epochs": 2})
+    assert found == {"majority": "done", "own-lora": "done"}  # another table has its own time
 
 
 class Heard(Exception):
