@@ -292,3 +292,24 @@ def test_a_task_on_which_all_arms_score_alike_still_renders(value, lang):
         page = Page(render_html(report, lang=lang))
         assert f"50: {100 * value:.1f}" in "".join(page.text)  # the dot of the curve
         Console(file=StringIO()).print(terminal_summary(report, lang=lang))
+
+
+def test_features_beside_the_networks_are_not_promised_of_finetune():
+    def renamed(arm):
+        return replace(arm, name="own-probe+lsa") if arm.name == "own-lora" else arm
+
+    cells = [
+        replace(cell, arm="own-probe+lsa") if cell.arm == "own-lora" else cell
+        for cell in example("plus").cells
+    ]
+    said = {
+        name: summary_sentences(build_report(ScoreTable(found), arms, FACTS), lang="en")["next"]
+        for name, found, arms in (
+            ("both", cells, [renamed(arm) for arm in ARMS]),
+            ("network", example("plus").cells, ARMS),
+        )
+    }
+    part = "headstart finetune trains its network part; LSA beside it is for this report alone."
+    assert part in said["both"]
+    assert said["both"].startswith("Use “yours, LoRA” for your 3,200 labels.")
+    assert part not in said["network"]

@@ -144,6 +144,10 @@ WORDS: dict[str, tuple[str, str]] = {
     # next step
     "next.title": ("The next useful step", "下一步最有用的做法"),
     "next.use own": ("Use “{own}” for your {last} labels.", "您有 {last} 条标注，请使用“{own}”。"),
+    "next.part": (
+        "headstart finetune trains its network part; LSA beside it is for this report alone.",
+        "headstart finetune 只训练其中的网络部分；旁边的 LSA 仅用于本报告。",
+    ),
     "next.use control": (
         "Use “{control}” for your {last} labels.",
         "您有 {last} 条标注，请使用“{control}”。",
