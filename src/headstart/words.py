@@ -86,6 +86,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "no test file: {rows:,} of the labelled rows are held out for testing",
         "没有测试文件：从标注样本中留出 {rows:,} 条用于测试",
     ),
+    "controls_without_corpus": (
+        "no corpus: TF-IDF and LSA know the labelled texts alone; give what {start} was pretrained "
+        "on with --corpus, or they are at a disadvantage",
+        "没有语料：TF-IDF 与 LSA 只见过标注文本；请用 --corpus 给出 {start} 预训练所用的语料，"
+        "否则它们处于劣势",
+    ),
     "corpus_read": (
         "corpus: {documents:,} documents in {files:,} files "
         "({set_aside:,} set aside, {rejected:,} rejected)",

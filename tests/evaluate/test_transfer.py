@@ -377,3 +377,17 @@ def test_a_transfer_records_the_passes_that_its_labels_had():
         small_start("bert"), labelled(40), "probe", settings=replace(FAST, epochs=None)
     )
     assert fitted.settings["epochs"] == 10
+
+
+def test_fresh_weights_are_spared_what_would_keep_them_from_learning(start):
+    how = replace(
+        FAST, lr=None, unfreeze="gradual", freeze=("*embed*",), layer_decay=0.5, head_first=True
+    )
+    fresh = replace(start, pretrained=False)
+    options = [one.settings for one in candidates(fresh, labelled(8), "full", how)]
+    assert len(options) == 2
+    assert {(o.unfreeze, o.freeze, o.layer_decay, o.head_first) for o in options} == {
+        ("at_once", (), 1.0, False)
+    }
+    (kept,) = candidates(start, labelled(8), "full", how)
+    assert (kept.settings.unfreeze, kept.settings.layer_decay) == ("gradual", 0.5)

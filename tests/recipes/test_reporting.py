@@ -13,9 +13,15 @@ from headstart import recipes
 from headstart.budget import parse_budget
 from headstart.cli.main import make_app
 from headstart.config import ReportSettings
+from headstart.data.dataset import load_labelled
+from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
+from headstart.events import Silent
+from headstart.families import find, save_model
+from headstart.recipes import report_media
 from headstart.recipes.report_commands import following, repeat, repeat_cell
-from headstart.report.render import leak_line, summary_sentences
+from headstart.recipes.report_media import TextGround
+from headstart.report.render import leak_line, render_html, summary_sentences
 from headstart.report.report import Leaks, budget_for
 from headstart.report.sentences import MOST_SEEDS
 from headstart.report.verdict import Need
@@ -107,6 +113,72 @@ def test_a_public_model_that_is_not_there_is_missed_before_pretraining(tmp_path)
         "hf:NAME for the Hub"
     )
     assert not (tmp_path / "run").exists()
+
+
+class Notes(Silent):
+    """Remembers what it is told."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(str(text))
+
+
+def test_cells_that_are_made_anew_have_the_time_that_the_old_ones_used(tmp_path):
+    tokenizer = train_tokenizer([text for text, _ in SENTIMENT], vocab_size=100)
+    model = find("modern").build(
+        num_layers=1, hidden_size=16, num_heads=2, vocab_size=100, max_positions=32
+    )
+    start = save_model(model, {}, tmp_path / "start", tokenizer=tokenizer)
+    labels, run, notes = written(tmp_path, "train.csv", SENTIMENT), tmp_path / "run", Notes()
+
+    def status(*arms, **settings):
+        made = hs.report(
+            labels,
+            start=start,
+            labels=["8"],
+            seeds=1,
+            budget="1m",
+            out=run,
+            settings={
+                "arms": arms,
+                "data.max_length": 16,
+                "transfer.min_steps": 1,
+                "machine.threads": 1,
+                **settings,
+            },
+            events=notes,
+        )
+        assert made.report.facts.spent_seconds > 0
+        return {cell.arm: cell.status for cell in made.report.cells}
+
+    assert status("majority") == {"majority": "done"}
+    assert notes.notes[-2] == (
+        f"no corpus: TF-IDF and LSA know the labelled texts alone; give what {start} was "
+        "pretrained on with --corpus, or they are at a disadvantage"
+    )
+    (run / "spent.json").write_text('{"seconds": 100}')
+    assert status("majority", "own-lora") == {"majority": "done", "own-lora": "skipped"}
+    found = status("majority", "own-lora", **{"transfer.epochs": 2})
+    assert found == {"majority": "done", "own-lora": "done"}  # another table has its own time
+
+
+def test_the_bag_of_words_controls_know_all_parts_of_a_corpus_that_is_too_large(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(report_media, "MOST_CORPUS_TEXTS", 50)
+    for name, word in (("a", "early"), ("b", "late")):
+        lines = [f"{word} text number {n} of many" for n in range(100)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+    corpus = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
+    ground = TextGround(make_settings(ReportSettings, given={"corpus": corpus}))
+    train = load_labelled(written(tmp_path, "train.csv", SENTIMENT))
+    test = load_labelled(written(tmp_path, "test.csv", [("late words", "yes"), ("no", "no")]))
+    ground.leaks(train, test)
+    tfidf = ground.controls(train, test, Silent())[0]
+    # "late" is known of the corpus alone; of the test rows' other words none is
+    assert (tfidf.test[0].nnz, tfidf.test[1].nnz) == (1, 0)
 
 
 class Heard(Exception):
@@ -244,6 +316,9 @@ def test_a_network_that_was_given_is_not_said_to_have_been_kept_from_test_rows()
         "No corpus was given, so whether the network was pretrained on test rows was not checked. "
         "4 training rows are also test rows and were left out of training."
     )
+    advice = "TF-IDF and LSA know the labelled texts alone"
+    assert advice in render_html(none)
+    assert advice not in render_html(some)
     assert leak_line(none, "zh") == (
         "没有给出语料，因此未检查网络预训练时是否见过测试数据。"
         "有 4 条训练数据同时是测试数据，已不用于训练。"

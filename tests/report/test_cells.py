@@ -74,6 +74,9 @@ def test_right_answers_are_packed_and_found_again_only_where_all_cells_have_them
     assert full.correct(["a"]) is None
     parts = np.array([0.25, -3.5, 0.25], dtype=np.float32)
     assert unpack_correct(pack_correct(parts)).tolist() == parts.tolist()
+    odd = np.random.default_rng(0).normal(size=10_000)
+    assert unpack_correct(pack_correct(odd)) == pytest.approx(odd, rel=0.004)
+    assert len(pack_correct(odd)) < 30_000  # of ranks no two rows add the same
     some = ScoreTable([Cell("a", 10, 0, 0.5, 1.0, correct=pack_correct(parts))])
     assert some.correct(["a"])[0, 0, 0].tolist() == parts.tolist()
 

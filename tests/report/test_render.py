@@ -263,3 +263,53 @@ def test_a_lead_at_the_most_labels_alone_is_not_said_to_be_worth_no_labels():
     assert report.verdict.kind == "pays"
     assert summary_sentences(report, lang="en")["worth"] == ""
     assert "was worth about" in summary_sentences(example("plus"), lang="en")["worth"]
+
+
+def test_a_frozen_public_checkpoint_meets_the_frozen_own_model_and_not_the_best_one():
+    made = example("plus")
+    frozen = replace(ARMS[0], name="own-probe", title="Own, frozen")
+    public = replace(frozen, name="public-probe", kind="public", title="Public, frozen")
+    weak = [replace(cell, score=cell.score - 0.2) for cell in made.cells if cell.arm == "own-full"]
+    cells = [
+        *made.cells,
+        *(replace(cell, arm="own-probe") for cell in weak),
+        *(replace(cell, arm="public-probe", score=cell.score + 0.1) for cell in weak),
+    ]
+    found = build_report(ScoreTable(cells), [*ARMS, frozen, public], FACTS)
+    assert found.verdict.kind == "pays"
+    # all weights of the own model are 10 points better than the frozen public one
+    assert {gap.own for gap in found.public.gaps} == {"own-probe"}
+    assert found.public.kind == "does not pay"
+    assert "Against the public checkpoint, by the same method" in render_html(found)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_task_on_which_all_arms_score_alike_still_renders(value, lang):
+    cells = [replace(cell, score=value) for cell in example().cells]
+    for kept in (cells, [cell for cell in cells if cell.seed == 0 and cell.labels == 50]):
+        report = build_report(ScoreTable(kept), ARMS, FACTS)
+        page = Page(render_html(report, lang=lang))
+        assert f"50: {100 * value:.1f}" in "".join(page.text)  # the dot of the curve
+        Console(file=StringIO()).print(terminal_summary(report, lang=lang))
+
+
+def test_features_beside_the_networks_are_not_promised_of_finetune():
+    def renamed(arm):
+        return replace(arm, name="own-probe+lsa") if arm.name == "own-lora" else arm
+
+    cells = [
+        replace(cell, arm="own-probe+lsa") if cell.arm == "own-lora" else cell
+        for cell in example("plus").cells
+    ]
+    said = {
+        name: summary_sentences(build_report(ScoreTable(found), arms, FACTS), lang="en")["next"]
+        for name, found, arms in (
+            ("both", cells, [renamed(arm) for arm in ARMS]),
+            ("network", example("plus").cells, ARMS),
+        )
+    }
+    part = "headstart finetune trains its network part; LSA beside it is for this report alone."
+    assert part in said["both"]
+    assert said["both"].startswith("Use “yours, LoRA” for your 3,200 labels.")
+    assert part not in said["network"]

@@ -394,6 +394,9 @@ def settle(model: Model, stacks: Sequence[Transformer]) -> None:
 
 
 def fresh_rates(settings: TransferSettings) -> list[TransferSettings]:
-    """Settings for fresh weights at each rate to choose from."""
-    fresh = replace(settings, head_first=False, layer_decay=1.0, freeze=())
+    """Settings for fresh weights at each rate to choose from.
+
+    What protects pretrained weights would keep these from learning, and is left out.
+    """
+    fresh = replace(settings, head_first=False, layer_decay=1.0, freeze=(), unfreeze="at_once")
     return [replace(fresh, lr=rate) for rate in FRESH_RATES]

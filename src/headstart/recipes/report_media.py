@@ -176,8 +176,9 @@ class TextGround:
         assert isinstance(train, Labelled), "rows of texts"
         assert isinstance(test, Labelled), "rows of texts"
         unlabelled = list(train.texts)
-        if self.corpus is not None:
-            unlabelled += islice(self.corpus.texts(), MOST_CORPUS_TEXTS)
+        if self.corpus is not None and self.found is not None:
+            step = -(-self.found.documents // MOST_CORPUS_TEXTS)  # from all of it, not its begin
+            unlabelled += islice(self.corpus.texts(), 0, None, max(1, step))
         pool = self.pool(train)
         sides = [train.texts, test.texts, *([pool.texts] if isinstance(pool, Labelled) else [])]
         makers: list[tuple[Arm, Callable[[list[str]], TextFeatures]]] = [

@@ -35,6 +35,7 @@ from headstart.recipes.report_commands import following, repeat, repeat_cell
 from headstart.recipes.report_media import Found, Ground, ground_of, linear
 from headstart.recipes.report_result import ReportResult
 from headstart.recipes.same_cells import (
+    CELLS,
     pretraining_digest,
     refuse_other_pretraining,
     same_cells,
@@ -106,6 +107,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
         own = task.ground.start(run.model, str(run.model))
         if settings.start is not None:
             own = task.medium.start(task.train)
+        held = (folder.path / CELLS).exists()
         cells = same_cells(
             folder.path,
             settings,
@@ -115,6 +117,8 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
             public="" if public is None else folder_digest(public),
             events=events,
         )
+        if held and not cells.exists():  # the time of the cells set aside is not of this table
+            spent = min(spent, run.seconds)
         deadline = begin + settings.budget.amount - spent
         race = _race(task, settings, ScoreTable.open(cells), deadline, events)
         contestants = enter(task, own, settings, events)
@@ -182,6 +186,8 @@ def read_task(
         test = medium.read(settings.test, like=train)
         echo(test, events)
     ground = ground_of(medium, settings, folder.path, events)
+    if settings.start and not settings.corpus and medium.reads == "text":
+        events.note(say("controls_without_corpus", start=settings.start))
     leaks = ground.leaks(train, test)
     events.note(leaks.said)
     if leaks.train_drop:

@@ -217,6 +217,7 @@ def _scale(
     span = max(high - low, 0.01)
     step = next(size for size in STEPS if span / size <= 6)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    first -= first == last  # all values alike, and on a tick
     scale = _Scale(first * step, last * step, height - BOTTOM, TOP)
     digits = 1 if step < 0.01 else 0
     sign = "+" if signed else ""

@@ -124,10 +124,14 @@ def build_report(
     twin.
 
     Public checkpoints are compared separately: they were paid for by somebody else's pretraining.
+    Own arms meet them by the same methods, where there are such: a frozen one is no match for all
+    weights.
     """
     own = [arm for arm in arms if arm.kind == "own"]
     scratch = [arm for arm in arms if arm.kind == "scratch"]
     public = [arm for arm in arms if arm.kind == "public"]
+    methods = {arm.name.removeprefix("public-") for arm in public}
+    likewise = [arm for arm in own if arm.name.removeprefix("own-") in methods] or own
     controls = [arm for arm in arms if arm.kind == "control"] + scratch
     return Report(
         facts=facts,
@@ -138,6 +142,6 @@ def build_report(
         curves={arm.name: tuple(arm_curve(table, arm.name)) for arm in arms},
         verdict=judge(table, own, controls, margin=margin),
         scratch=judge(table, own, scratch, margin=margin) if scratch else None,
-        public=judge(table, own, public, margin=margin) if public else None,
+        public=judge(table, likewise, public, margin=margin) if public else None,
         torn_cells=table.torn,
     )

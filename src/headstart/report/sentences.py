@@ -107,6 +107,8 @@ def next_step(report: Report, lang: Lang) -> str:
     }[verdict.kind]
     if verdict.kind == "pays below" and _open(verdict):
         parts = [use_own if gap.mean > verdict.margin else use_control]
+    if parts == [use_own] and "+" in gap.own:
+        parts.append(say("next.part", lang))
     if verdict.kind == "does not pay" and report.public is None:
         parts.append(say("next.try public", lang))
     rising = _last_doubling(

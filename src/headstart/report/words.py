@@ -112,7 +112,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "用 {n} 条标注的得分，高于最好的对照用全部 {last} 条：预训练相当于 {worth} 条以上标注。",
     ),
     "opinion.scratch": ("Against the from-scratch twin", "与从零训练的同款模型相比"),
-    "opinion.public": ("Against the public checkpoint", "与公开的预训练模型相比"),
+    "opinion.public": (
+        "Against the public checkpoint, by the same method",
+        "与公开的预训练模型以相同方法相比",
+    ),
     "short.pays": ("pays: by {by_last} with {last} labels", "值得：{last} 条标注时高 {by_last}"),
     "short.pays below": (
         "pays below about {at} labels ({range})",
@@ -141,6 +144,10 @@ WORDS: dict[str, tuple[str, str]] = {
     # next step
     "next.title": ("The next useful step", "下一步最有用的做法"),
     "next.use own": ("Use “{own}” for your {last} labels.", "您有 {last} 条标注，请使用“{own}”。"),
+    "next.part": (
+        "headstart finetune trains its network part; LSA beside it is for this report alone.",
+        "headstart finetune 只训练其中的网络部分；旁边的 LSA 仅用于本报告。",
+    ),
     "next.use control": (
         "Use “{control}” for your {last} labels.",
         "您有 {last} 条标注，请使用“{control}”。",
@@ -195,8 +202,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "curves": ("Learning curves", "学习曲线"),
     "curves.note": (
-        "Mean over seeds; bands are {level} intervals. Both axes start where the data do.",
-        "随机种子的均值；色带为 {level} 区间。坐标轴从数据处开始。",
+        "Mean over seeds; bands are {level} intervals over seeds, for these test rows. Both axes start where the data do.",
+        "随机种子的均值；色带为针对这些测试数据、各随机种子间的 {level} 区间。坐标轴从数据处开始。",
     ),
     "gap": ("Best pretrained model minus best control", "最好的预训练模型减去最好的对照"),
     "gap.note": (
@@ -210,8 +217,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "axis.labels.images": ("labelled images (log scale)", "标注图像张数（对数刻度）"),
     "table": ("Every arm at every label count", "各方案在各标注量下的得分"),
     "table.note": (
-        "{metric} × 100, mean ± half of the {level} interval. Bold: best of the column.",
-        "{metric} × 100，均值 ± {level} 区间的一半。粗体：该列最高。",
+        "{metric} × 100, mean ± half of the {level} interval over seeds. Bold: best of the column.",
+        "{metric} × 100，均值 ± 各随机种子间 {level} 区间的一半。粗体：该列最高。",
     ),
     "table.arm": ("arm", "方案"),
     "table.labels": ("{n} labels", "{n} 条"),
@@ -273,6 +280,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "data.corpus": (
         "{n} unlabelled documents, {tokens} tokens",
         "未标注文档 {n} 篇，{tokens} 个词元",
+    ),
+    "data.no corpus": (
+        "No unlabelled documents: TF-IDF and LSA know the labelled texts alone. Give --corpus, so that they have what the network was pretrained on.",
+        "没有未标注文档：TF-IDF 与 LSA 只见过标注文本。请用 --corpus 给出网络预训练所用的语料。",
     ),
     "data.read.images": (
         "{read} images read from {source}: {train} used, {quarantined} quarantined, {rejected} rejected",
