@@ -98,10 +98,8 @@ class _TableLoss(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         *grads: Tensor,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
-        if float(grads[0]) == 1.0:
+        scale = float(grads[0])  # as a tensor it would be rounded to the gradients' format
+        if scale == 1.0:
             return (*ctx.saved_tensors, None, None, None)
-        scale = grads[0]
-        hidden, table, bias = (
-            None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors
-        )
+        hidden, table, bias = (None if g is None else g * scale for g in ctx.saved_tensors)
         return hidden, table, bias, None, None, None
