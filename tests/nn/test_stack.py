@@ -6,6 +6,7 @@ import torch
 
 from headstart.families import bert, build_model, gpt, llama, modern, reformer, t5
 from headstart.nn import TransformerConfig
+from headstart.nn.rotary_scaling import RotaryScaling
 from layouts import alone, in_order, packed, padded, ragged, two_streams
 
 SIZES = {"num_layers": 3, "hidden_size": 24, "num_heads": 2, "vocab_size": 60, "max_positions": 40}
@@ -90,6 +91,19 @@ def test_local_layers_do_not_see_beyond_the_window():
     one, two = (model.encode(padded(t)) for t in (texts, other))
     changed = (one - two).abs().amax(1) > 1e-9
     assert np.flatnonzero(changed.numpy()).tolist() == [8, 9, 10, 11, 12]
+
+
+@pytest.mark.parametrize("muted", [0, 1])
+def test_rotary_positions_are_scaled_in_global_layers_alone(muted):
+    config = replace(kinds()["modern with windows"], num_layers=2, local_rope_theta=10_000.0)
+    scaling = RotaryScaling(kind="linear", factor=4.0)
+    found = []
+    for scaled in (config, replace(config, rope_scaling=scaling)):
+        model = model_of(scaled)
+        with torch.no_grad():  # layer 0 is global, layer 1 is local: one of them mixes tokens
+            model.stack.blocks[muted].attention.out.weight.zero_()
+            found.append(model.encode(packed(TEXTS)))
+    assert torch.equal(*found) == (muted == 0)
 
 
 def test_a_causal_stack_sees_only_what_came_before():

@@ -74,3 +74,15 @@ def test_a_table_of_bf16_keeps_its_gradient_however_many_targets_there_are(monke
     (found,) = torch.autograd.grad(table_loss(*narrow, None, labels), narrow[1:])
     (expected,) = torch.autograd.grad(F.cross_entropy(exact[0] @ exact[1].t(), labels), exact[1:])
     assert (found.float() - expected).norm() < 0.03 * expected.norm()
+
+
+def test_a_weight_of_the_loss_is_not_rounded_to_the_format_of_the_gradients():
+    torch.manual_seed(0)
+    hidden, table = torch.randn(50, 8).bfloat16(), torch.randn(30, 8).bfloat16()
+    labels = torch.randint(0, 30, (50,))
+    grads = []
+    for weight in (1.0, 1.0039):  # bf16 has 1, 1.0078, ...
+        leaf = hidden.clone().requires_grad_()
+        (table_loss(leaf, table, None, labels) * weight).backward()
+        grads.append(leaf.grad)
+    assert torch.equal(grads[1], (grads[0].float() * 1.0039).bfloat16())

@@ -92,11 +92,11 @@ def test_there_is_no_setting_that_nothing_reads(kind):
     [
         ("bert", {"*attention.qkv.weight": (1.0, 1.0, 1.0)}),
         (
-            "t5",  # its scores are not divided by the root of 16
+            "t5",  # its scores are not divided by the root of 16: the fourth root is 2
             {
-                "*attention.qkv.weight": (0.25, 1.0, 1.0),
+                "*attention.qkv.weight": (0.5, 1.0, 1.0),
                 "*mlp.up.weight": (1.0, 1.0),
-                "*cross.q.weight": (0.25,),
+                "*cross.q.weight": (0.5,),
                 "*cross.kv.weight": (1.0, 1.0),
             },
         ),

@@ -254,6 +254,33 @@ def test_returns_are_resumed_exactly_wherever_the_run_breaks_off(tmp_path: Path,
     assert history(tmp_path / "a") == history(tmp_path / "b")
 
 
+@pytest.mark.parametrize("patience", [0, 1])
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_best_weights_outlive_a_return_to_before_them(
+    tmp_path: Path, kept: bool, patience: int
+):
+    # probes at 0 and 5; steps 6, 7, 8 are bad; back to 4; at 5 again, where little patience ends
+    script, seen = scripted(0.1, 0.9, 0.5, 0.4, 0.3), []
+
+    def score(learner: Learner, poll: Callable[[], None]) -> float:
+        seen.append(learner.model.embed.weight.detach().clone())
+        return script(learner, poll)
+
+    learner = make_learner()
+    run = trainer(
+        tmp_path if kept else None,
+        settings(probe_every=5, save_every=4, patience=patience),
+        source=Sequence(poison=frozenset({5, 6, 7})),
+        objective=Poisoned("nan"),
+        probes=[Probe("accuracy", score)],
+        learner=learner,
+    )
+    outcome = run.train()
+    assert (outcome.best_step, outcome.best_score) == (5, 0.9)
+    assert outcome.step == (5 if patience else 12)
+    assert torch.equal(learner.model.embed.weight, seen[1])
+
+
 def test_after_two_returns_the_run_stops_and_says_which_samples(tmp_path: Path):
     run = poisoned(tmp_path, set(range(5, 40)), [])
     with pytest.raises(NumericError) as error:

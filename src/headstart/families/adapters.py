@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from headstart.errors import CheckpointError, InputError
 from headstart.families.catalog import find
-from headstart.families.family import Architecture, Family
+from headstart.families.family import Family
 from headstart.families.fields import Fields, read_fields, write_json
 from headstart.families.heads import HeadKind, make_head
 from headstart.families.model import Model
 from headstart.families.names import Rule, spell_out
-from headstart.families.save import Heads, file_name, known_heads, whole_folder
+from headstart.families.save import Heads, file_name, file_tensors, known_heads, whole_folder
 from headstart.families.weights import find_weights, read_tensors, write_tensors
 from headstart.nn import LoRALinear
 
@@ -68,7 +68,7 @@ def save_adapter(model: Model, heads: Heads, folder: str | Path, *, base: str = 
                 sizes[module] = (part.rank, part.scale * part.rank)
     if not sizes:
         raise InputError("this model has no LoRA adapters: call headstart.nn.add_lora first")
-    whole = _head_tensors(family, architecture, named)
+    whole = file_tensors(model, named, body=False)
     tensors |= {PREFIX + name: tensor for name, tensor in whole.items()}
     # PEFT finds modules by the end of their names; nested ones would be saved twice
     tops = sorted({(family.spelling.plain(name) or name).partition(".")[0] for name in whole})
@@ -82,18 +82,6 @@ def save_adapter(model: Model, heads: Heads, folder: str | Path, *, base: str = 
 
 def _weight_names(model: Model) -> list[str]:
     return [name for name in model.state_dict() if ".lora_" not in name]
-
-
-def _head_tensors(
-    family: Family, architecture: Architecture, heads: Mapping[HeadKind, nn.Module]
-) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for kind, head in heads.items():
-        state = head.state_dict()
-        for rule in spell_out(family.heads[kind], state):
-            for name, tensor in rule.to_theirs(state[rule.ours]).items():
-                found[file_name(family, architecture, name, body=False)] = tensor
-    return found
 
 
 def _config(
@@ -232,7 +220,7 @@ def _install(model: Model, rule: Rule, parts: list[_Adapter | None], folder: Pat
             row += height
     wrapped = LoRALinear(base, rank=len(down), alpha=scale * len(down))
     wrapped.lora_down, wrapped.lora_up = nn.Parameter(down), nn.Parameter(up)
-    setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], wrapped)
+    model.set_submodule(name, wrapped)
 
 
 def _load_heads(

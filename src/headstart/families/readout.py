@@ -31,6 +31,7 @@ from headstart.families.heads import SequenceHead, is_own
 from headstart.families.load import Loaded, Problem, load_model
 from headstart.families.model import Model
 from headstart.families.save import save_model, whole_folder
+from headstart.families.sentence import write_modules
 from headstart.families.weights import find_weights, read_tensors, write_tensors
 from headstart.nn import Norm
 
@@ -197,17 +198,7 @@ def _largest_state(model: Model) -> float:
 
 def _write_dense(place: Path, classifier: nn.Linear) -> None:
     """The head as sentence-transformers' Dense module instead of its Normalize."""
-    modules = [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {
-            "idx": 1,
-            "name": "1",
-            "path": "1_Pooling",
-            "type": "sentence_transformers.models.Pooling",
-        },
-        {"idx": 2, "name": "2", "path": DENSE, "type": "sentence_transformers.models.Dense"},
-    ]
-    write_json(place / "modules.json", modules)
+    write_modules(place, ("Transformer", "Pooling", "Dense"))
     if (place / "2_Normalize").is_dir():
         (place / "2_Normalize").rmdir()
     (place / DENSE).mkdir()

@@ -205,17 +205,19 @@ def _label_values(
     return values
 
 
-def file_tensors(model: Model, heads: Mapping[HeadKind, nn.Module]) -> dict[str, Tensor]:
-    """Every weight by its name in the file."""
+def file_tensors(
+    model: Model, heads: Mapping[HeadKind, nn.Module], *, body: bool = True
+) -> dict[str, Tensor]:
+    """Every weight, or every one of the heads, by its name in the file."""
     family = find(model.family)
     architecture = family.architecture(heads)
-    parts = [(family.rules(model.config), plain_state(model), True)]
+    parts = [(family.rules(model.config), plain_state(model), True)] if body else []
     parts += [(family.heads[kind], plain_state(head), False) for kind, head in heads.items()]
     found: dict[str, Tensor] = {}
-    for rules, state, body in parts:
+    for rules, state, inside in parts:
         for rule in spell_out(rules, state):
             for name, tensor in rule.to_theirs(state[rule.ours]).items():
-                full = file_name(family, architecture, name, body=body)
+                full = file_name(family, architecture, name, body=inside)
                 assert full not in found, f"two weights for {full}"
                 found[full] = tensor
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,16 +89,7 @@ def _refuse_further_modules(path: Path) -> None:
 
 def write_sentence_files(place: Path, model: Model, pooling: Pooling) -> None:
     """The files that make a model folder a SentenceTransformer with vectors of length 1."""
-    modules = [
-        {
-            "idx": n,
-            "name": str(n),
-            "path": f"{n}_{kind}" if n else "",
-            "type": f"sentence_transformers.models.{kind}",
-        }
-        for n, kind in enumerate(MODULES)
-    ]
-    write_json(place / MODULES_FILE, modules)
+    write_modules(place, MODULES)
     write_json(
         place / LENGTH_FILE, {"max_seq_length": model.config.max_positions, "do_lower_case": False}
     )
@@ -107,3 +99,17 @@ def write_sentence_files(place: Path, model: Model, pooling: Pooling) -> None:
     write_json(
         place / POOLING_FILE, {"word_embedding_dimension": model.config.output_size, **flags}
     )
+
+
+def write_modules(place: Path, kinds: Sequence[str]) -> None:
+    """modules.json: what comes after what."""
+    modules = [
+        {
+            "idx": n,
+            "name": str(n),
+            "path": f"{n}_{kind}" if n else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for n, kind in enumerate(kinds)
+    ]
+    write_json(place / MODULES_FILE, modules)

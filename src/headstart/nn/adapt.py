@@ -55,20 +55,14 @@ def add_lora(
     """Wrap the linears of these dotted names, in place; everything else is left as it is."""
     generator = torch.Generator().manual_seed(seed)
     for name in names:
-        parent = model.get_submodule(name.rpartition(".")[0])
         base = model.get_submodule(name)
         assert isinstance(base, nn.Linear), f"{name} is no linear layer"
-        setattr(
-            parent,
-            name.rpartition(".")[2],
-            LoRALinear(base, rank=rank, alpha=alpha, generator=generator),
-        )
+        wrapped = LoRALinear(base, rank=rank, alpha=alpha, generator=generator)
+        model.set_submodule(name, wrapped)
 
 
 def merge_lora(model: nn.Module) -> None:
     """Fold every adapter into its base weight, in place."""
     for name, part in list(model.named_modules()):
         if isinstance(part, LoRALinear):
-            setattr(
-                model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], part.merged()
-            )
+            model.set_submodule(name, part.merged())

@@ -22,7 +22,7 @@ from torch.types import Device
 
 from headstart.batch import Layout
 from headstart.nn.config import TransformerConfig
-from headstart.nn.mask import Crossing, Crossings, back, slots
+from headstart.nn.mask import Crossing, Crossings, back, hiding, slots
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,7 @@ class Cache:
     ) -> Tensor:
         """(S, 1 or H, W, L) of what tokens at these positions (S, W) see of L keys."""
         ahead = torch.arange(longest, device=position.device) - position[..., None]  # S W L
-        bias = torch.zeros(ahead.shape, dtype=self.store.dtype, device=ahead.device)
-        bias = bias.masked_fill_(ahead > 0, float("-inf"))[:, None]
+        bias = hiding(ahead > 0, dtype=self.store.dtype)[:, None]
         if relative is None:
             return bias
         if self._distances is None:  # every distance there will be, looked up once

@@ -91,8 +91,7 @@ def row_masks(
         )
         bias = None
         if not plain and not layout.packed and not causal and window is None:
-            bias = torch.zeros(sequence.shape, dtype=dtype, device=sequence.device)
-            bias = bias.masked_fill_(sequence < 0, float("-inf"))[:, None, None]
+            bias = hiding(sequence < 0, dtype=dtype)[:, None, None]
         elif not plain:
             bias = _bias(sequence, causal=causal, window=window, dtype=dtype)
         masks.append(RowMask(start, count, width, bias, causal and plain))
@@ -109,8 +108,13 @@ def _bias(sequence: Tensor, *, causal: bool, window: int | None, dtype: torch.dt
             allowed = allowed & (ahead <= 0)
         if window is not None:
             allowed = allowed & (ahead.abs() <= window // 2)
-    bias = torch.zeros(allowed.shape, dtype=dtype, device=sequence.device)
-    return bias.masked_fill_(~allowed, float("-inf"))[:, None]
+    return hiding(~allowed, dtype=dtype)[:, None]
+
+
+def hiding(hidden: Tensor, *, dtype: torch.dtype) -> Tensor:
+    """A bias that is 0, and -inf where `hidden` is true."""
+    bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+    return bias.masked_fill_(hidden, float("-inf"))
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,5 @@ def key_bias(lengths: Tensor, *, dtype: torch.dtype) -> Tensor | None:
     width = int(lengths.max()) if len(lengths) else 0
     if bool((lengths == width).all()):
         return None
-    hidden = torch.arange(width, device=lengths.device) >= lengths[:, None]
-    bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
-    return bias.masked_fill_(hidden, float("-inf"))[:, None, None]
+    place = torch.arange(width, device=lengths.device)
+    return hiding(place >= lengths[:, None], dtype=dtype)[:, None, None]

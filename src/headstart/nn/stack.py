@@ -120,7 +120,8 @@ class Transformer(nn.Module):
                 dtype=x.dtype,
                 scaling=config.rope_scaling,
             )
-            if config.window is not None and config.local_rope_theta != config.rope_theta:
+            other = config.rope_scaling is not None or config.local_rope_theta != config.rope_theta
+            if config.window is not None and other:
                 near = rotation(position, width, theta=config.local_rope_theta, dtype=x.dtype)
         last = len(self.blocks) - 1
         few = at is not None and len(at) < FEW * len(x)

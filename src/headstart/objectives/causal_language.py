@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
-from headstart.families.heads import CausalLanguageHead, MaskedLanguageHead, make_head
+from headstart.families.heads import make_head
 from headstart.families.model import Model
 from headstart.nn.rows import filled
 from headstart.objectives.masked_language import MaskedLanguage
 from headstart.objectives.objective import Loss, Vocabulary
-from headstart.objectives.table_loss import table_loss
+from headstart.objectives.table_loss import token_loss
 
 CAUSAL = "causal"
 
@@ -52,7 +52,7 @@ class CausalLanguage:
 
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Cross-entropy over all next tokens."""
-        return next_token_loss(model, head, hidden, batch.targets[f"{self.name}.labels"])
+        return token_loss(model, head, hidden, batch.targets[f"{self.name}.labels"])
 
 
 @dataclass(eq=False)
@@ -90,19 +90,7 @@ class HybridLanguage:
 
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """The same head and loss for both kinds of batch."""
-        assert isinstance(head, MaskedLanguageHead)
         return self.masked.loss(model, head, hidden, batch)
-
-
-def next_token_loss(model: Model, head: nn.Module, hidden: Tensor, labels: Tensor) -> Loss:
-    """Mean cross-entropy of the tokens (N,) that follow; hidden: what `nn.rows.filled` asks for."""
-    if not len(labels):
-        return Loss(hidden.sum().float() * 0, 0)
-    assert isinstance(head, CausalLanguageHead)
-    features = head.features(hidden)
-    table = head.table(model.embed.tokens.weight)
-    value = table_loss(features, table, head.added(features), labels, count=len(labels))
-    return Loss(value, len(labels))
 
 
 def mark_next(batch: Batch, sequences: Sequences, name: str, vocabulary: Vocabulary) -> None:

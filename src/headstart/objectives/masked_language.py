@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from headstart.batch import Batch, Sequences
-from headstart.families.heads import MaskedLanguageHead, make_head
+from headstart.families.heads import make_head
 from headstart.families.model import Model
 from headstart.nn.rows import filled
 from headstart.objectives.objective import Loss, Vocabulary, ordinary_slots
-from headstart.objectives.table_loss import table_loss
+from headstart.objectives.table_loss import token_loss
 
 
 @dataclass(eq=False)
@@ -85,14 +85,7 @@ class MaskedLanguage:
 
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Cross-entropy over the chosen tokens only."""
-        assert isinstance(head, MaskedLanguageHead)
-        labels = batch.targets[f"{self.name}.labels"]
-        if not len(labels):
-            return Loss(hidden.sum().float() * 0, 0)
-        features = head.features(hidden)
-        table = head.table(model.embed.tokens.weight)
-        value = table_loss(features, table, head.added(features), labels, count=len(labels))
-        return Loss(value, len(labels))
+        return token_loss(model, head, hidden, batch.targets[f"{self.name}.labels"])
 
 
 def choose_words(starts: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:

@@ -24,8 +24,8 @@ from headstart.errors import InputError
 from headstart.families.heads import make_head
 from headstart.families.model import Model
 from headstart.nn.rows import filled
-from headstart.objectives.causal_language import next_token_loss
 from headstart.objectives.objective import Loss, Vocabulary
+from headstart.objectives.table_loss import token_loss
 
 
 @dataclass(eq=False)
@@ -89,7 +89,7 @@ class SpanCorruption:
 
     def loss(self, model: Model, head: nn.Module, hidden: Tensor, batch: Batch) -> Loss:
         """Mean cross-entropy over all that is to be written."""
-        return next_token_loss(model, head, hidden, batch.targets[f"{self.name}.labels"])
+        return token_loss(model, head, hidden, batch.targets[f"{self.name}.labels"])
 
 
 def hidden_tokens(

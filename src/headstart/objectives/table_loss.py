@@ -11,9 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from headstart.families.heads import LanguageHead
+from headstart.families.model import Model
 from headstart.nn.kernels import softmax_
+from headstart.objectives.objective import Loss
 
 SCORES_AT_ONCE = 2**24  # scores (targets x outputs) held at a time on a CPU
 ELSEWHERE = 4  # times as many on other devices
@@ -44,6 +47,17 @@ def table_loss(
         share = torch.ones(count, dtype=torch.float32, device=hidden.device)
     loss: Tensor = _TableLoss.apply(hidden, table, bias, target, share, count)  # type: ignore[no-untyped-call]
     return loss
+
+
+def token_loss(model: Model, head: nn.Module, hidden: Tensor, labels: Tensor) -> Loss:
+    """Mean cross-entropy of a language head's tokens (N,); hidden: as `nn.rows.filled` asks."""
+    if not len(labels):
+        return Loss(hidden.sum().float() * 0, 0)
+    assert isinstance(head, LanguageHead), "a head that scores tokens"
+    features = head.features(hidden)
+    table = head.table(model.embed.tokens.weight)
+    value = table_loss(features, table, head.added(features), labels, count=len(labels))
+    return Loss(value, len(labels))
 
 
 class _TableLoss(torch.autograd.Function):
@@ -98,10 +112,8 @@ class _TableLoss(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         *grads: Tensor,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
-        if float(grads[0]) == 1.0:
+        scale = float(grads[0])  # as a tensor it would be rounded to the gradients' format
+        if scale == 1.0:
             return (*ctx.saved_tensors, None, None, None)
-        scale = grads[0]
-        hidden, table, bias = (
-            None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors
-        )
+        hidden, table, bias = (None if g is None else g * scale for g in ctx.saved_tensors)
         return hidden, table, bias, None, None, None

@@ -27,8 +27,8 @@ from headstart.errors import InputError
 from headstart.families.heads import CausalLanguageHead, make_head
 from headstart.families.model import Model
 from headstart.nn.rows import filled
-from headstart.objectives.causal_language import next_token_loss
 from headstart.objectives.objective import Loss, Vocabulary
+from headstart.objectives.table_loss import token_loss
 
 SOURCE, WHOLE = "source", "whole"
 
@@ -169,7 +169,7 @@ class Write:
     def loss(self, model: Model, heads: Mapping[str, nn.Module], batch: Batch) -> Loss:
         """Mean cross-entropy over all that is to be written."""
         states, labels = self.states(model, batch), batch.targets["labels"]
-        return next_token_loss(model, heads["causal"], states, labels)
+        return token_loss(model, heads["causal"], states, labels)
 
 
 def _part(sequences: Sequences, starts: np.ndarray, lengths: np.ndarray) -> Sequences:

@@ -313,6 +313,7 @@ class Trainer:
         new.returns, new.seconds, new.probe_s = s.returns + 1, s.seconds, s.probe_s
         new.save_s, new.exact, new.identity = s.save_s, s.exact, s.identity
         new.plan, new.good_step = s.plan, found.step
+        new.best_step, new.best_score, new.stale = s.best_step, s.best_score, s.stale
         self._state, self._saved = new, _moment(new)
         self._keeper.drop_after(found.step)
         values = {"from": s.step, "to": found.step, "returns": new.returns}
@@ -390,7 +391,8 @@ class Trainer:
 
     def _finish(self) -> None:
         s = self.state
-        if self.settings.restore_best and s.best_score is not None and s.best_step != s.step:
+        other = s.best_step != s.step or s.stale > 0  # after a return a step is taken twice
+        if self.settings.restore_best and s.best_score is not None and other:
             try:
                 self._restore_weights(self._keeper.best(s.best_step))
             except CheckpointError as error:
