@@ -232,7 +232,7 @@ def _stacked(model: Model) -> tuple[tuple[str, tuple[float, ...]], ...]:
     Scores that are not divided by the root of the heads' width (T5) change so many times faster:
     there queries take smaller steps. T5's own optimiser, Adafactor, makes steps as small as the
     weights are; Muon's know nothing of that. The fourth root is enough: toys that never looked at
-    what stands around a gap, one in four, then do, and the others learn as fast as before.
+    what stands around a gap, one in four, then do, and nearly all learn as fast as before.
     """
     config = model.config
     query = 1.0 if config.scaled_attention else config.head_dim**-0.25
