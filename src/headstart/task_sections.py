@@ -187,7 +187,7 @@ class TransferSettings(Settings):
     )
     dropout: float = setting(
         0.1,
-        "Share of activations dropped while fine-tuning.",
+        "Share of activations dropped while fine-tuning; 0 for images, unless given.",
         unit="share",
         source="Devlin et al. 2019, A.2",
         ge=0,
@@ -196,7 +196,7 @@ class TransferSettings(Settings):
     head_scale: float = setting(
         0.1,
         "Factor on the scores of the probe that fine-tuning starts from; below 1 it is less sure "
-        "of itself, which leaves the body a gradient.",
+        "of itself, which leaves the body a gradient; 1 for images, unless given.",
         source="own trial on the demo's labels",
         gt=0,
         le=1,

@@ -360,7 +360,8 @@ def test_rates_fall_with_the_size_of_the_model_and_a_given_rate_is_kept():
     assert free.rate("full", parameters=4_000_000) == 1e-4
     # (5 / 110)^0.5 of 1e-4
     assert free.rate("full", parameters=110_000_000) == pytest.approx(2.13e-5, rel=1e-2)
-    assert replace(free, lr=7e-4).rate("full", parameters=110_000_000) == 7e-4
+    assert free.rate("full", parameters=4_000_000, images=True) == 1e-3
+    assert replace(free, lr=7e-4).rate("full", parameters=110_000_000, images=True) == 7e-4
 
 
 @pytest.mark.parametrize(

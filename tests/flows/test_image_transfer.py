@@ -225,6 +225,7 @@ def test_run_yaml_says_what_images_decided_and_repeats_the_run(place, pretrained
     file = tmp_path / "one" / "run.yaml"
     made = make_settings(FinetuneSettings, file=file)
     assert (made.transfer.tokens_per_batch, made.transfer.epochs) == (64 * 17, 30)
+    assert (made.transfer.dropout, made.transfer.head_scale) == (0.0, 1.0)
     assert (made.model.family, made.images.size, made.images.patch) == ("vit", 16, 4)
     second = hs.finetune(config=file, out=tmp_path / "two")
     one, two = (run.result.model / "model.safetensors" for run in (first, second))

@@ -116,7 +116,7 @@ def finetune(
         source = Views(batches, side=patches.image_size, seed=seed, how=settings.views)
     probes = _probes(start, held, settings, shift=shift, scale=scale)
     learner = Learner(model, heads)
-    rate = settings.rate(method, parameters=parameters)
+    rate = settings.rate(method, parameters=parameters, images=patches is not None)
     planned = stages(method, settings, blocks=len(model.stack.blocks), source=batches)
     done, all_, first = 0, sum(stage.steps for stage in planned), began
     for number, stage in enumerate(planned):

@@ -15,6 +15,7 @@ Method = Literal["probe", "lora", "partial", "full"]
 METHODS: tuple[Method, ...] = ("probe", "lora", "partial", "full")
 METHOD_LR: dict[Method, float] = {"probe": 1e-2, "lora": 3e-4, "partial": 3e-4, "full": 1e-4}
 SMALL_MODEL = 5_000_000  # parameters, up to which the rates above hold
+IMAGE_LR: dict[Method, float] = {**METHOD_LR, "full": 1e-3}  # LOG.md; He et al. 2022, table 9
 # of texts to be written: 3e-4 for T5-small, 1.5e-4 for T5-base, where transformers' page on T5
 # finds 1e-4 to 3e-4 to do well with AdamW
 WRITING_LR: dict[Method, float] = {"lora": 1e-3, "partial": 1e-3, "full": 1e-3}
@@ -112,14 +113,16 @@ class TransferSettings:
         """How often all labels are seen, if the steps allow it; few labels' where not settled."""
         return EPOCHS if self.epochs is None else self.epochs
 
-    def rate(self, method: Method, *, parameters: int, writes: bool = False) -> float:
+    def rate(
+        self, method: Method, *, parameters: int, writes: bool = False, images: bool = False
+    ) -> float:
         """The peak learning rate of a method for a model of this size.
 
-        writes: whether texts are to be written.
+        writes: whether texts are to be written. images: whether images are read.
         """
         if self.lr is not None:
             return self.lr
-        usual = (WRITING_LR if writes else METHOD_LR)[method]
+        usual = (WRITING_LR if writes else IMAGE_LR if images else METHOD_LR)[method]
         return usual * float(min(1.0, SMALL_MODEL / max(1, parameters)) ** RATE_POWER)
 
     def record(self, method: Method, *, seed: int) -> dict[str, str | float | int | bool]:

@@ -24,7 +24,9 @@ from headstart.recipes.medium import Medium
 from headstart.recipes.text_medium import TextMedium
 from headstart.words import say
 
-IMAGES_PER_STEP, IMAGE_EPOCHS = 64, 30  # of fine-tuning, unless given
+IMAGES_PER_STEP = 64  # of fine-tuning, unless given
+# of fine-tuning, unless given: a network pretrained without dropout forgets with it (LOG.md)
+IMAGES_USUAL = {"epochs": 30, "dropout": 0.0, "head_scale": 1.0}
 
 
 def medium_of(
@@ -76,7 +78,7 @@ def suited(settings: AnySettings, medium: Medium) -> AnySettings:
     """
     if not isinstance(medium, ImageMedium):
         return settings
-    usual = {"tokens_per_batch": IMAGES_PER_STEP * medium.frame.tokens, "epochs": IMAGE_EPOCHS}
+    usual = {**IMAGES_USUAL, "tokens_per_batch": IMAGES_PER_STEP * medium.frame.tokens}
     transfer = settings.transfer
     given = {k for k in transfer.model_fields_set if getattr(transfer, k) is not None}
     changed = {k: v for k, v in usual.items() if k not in given}
