@@ -92,6 +92,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "没有语料：TF-IDF 与 LSA 只见过标注文本；请用 --corpus 给出 {start} 预训练所用的语料，"
         "否则它们处于劣势",
     ),
+    "split_repeats": (
+        "{rows:,} labelled rows repeat one that is held out: left out of training",
+        "有 {rows:,} 条标注样本与留出的样本重复：不参与训练",
+    ),
     "corpus_read": (
         "corpus: {documents:,} documents in {files:,} files "
         "({set_aside:,} set aside, {rejected:,} rejected)",

@@ -8,9 +8,11 @@ import re
 import pytest
 
 import headstart as hs
+from headstart.config import FinetuneSettings, LabelSettings, ModelSettings
 from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
 from headstart.families import find, save_model
+from headstart.recipes import finetuning, text_medium
 from real_data import data_dir
 
 SMALL = {
@@ -187,6 +189,42 @@ def test_scratch_trains_its_own_tokenizer_and_holds_out_rows_to_measure_on(folde
     assert any("48 of the labelled rows are held out" in note for note in notes.notes)
     assert any("scratch" in line for line in notes.plans)
     assert len(fitted.predict("win a free prize now")) == 1
+
+
+def test_rows_that_repeat_a_row_held_out_to_measure_on_are_not_learnt_from(tmp_path, start):
+    words = ["card", "fee", "pin", "bank", "rate", "cash", "order", "phone", "limit", "refund"]
+    rows = [
+        (f"{one} {two} {three}", "heads" if (i + 2 * j + k) % 4 < 2 else "tails")
+        for i, one in enumerate(words)
+        for j, two in enumerate(words)
+        for k, three in enumerate(words)
+        if (i + j + k) % 10 == 0
+    ]
+    path, notes = write(tmp_path / "twice.csv", rows * 2), Notes()
+    read = finetuning.read_rows_for(
+        path,
+        text_medium.TextMedium("start", None, LabelSettings(), ModelSettings(), 0),
+        FinetuneSettings(),
+        notes,
+    )
+    held = set(read.held.texts)
+    assert len(read.held) == 40
+    assert not held & set(read.learn.texts)
+    assert len(read.learn) == 200 - 2 * len(held)
+    repeats = 200 - 40 - len(read.learn)
+    assert notes.notes[-1] == (
+        f"{repeats} labelled rows repeat one that is held out: left out of training"
+    )
+
+
+def test_a_file_of_one_row_repeated_is_not_measured_on_itself(tmp_path, start):
+    path = write(tmp_path / "same.csv", [("the same text", "ham"), ("the same text", "spam")] * 10)
+    with pytest.raises(InputError) as caught:
+        hs.finetune(path, start=start, out=tmp_path / "run", settings=SMALL)
+    assert str(caught.value) == (
+        f"{path}: every row that is left to learn from stands among those held out for testing "
+        "too. Add rows, or give a test file with --test"
+    )
 
 
 BAD = [

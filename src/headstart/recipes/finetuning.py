@@ -128,7 +128,7 @@ def finetune(
 
 
 def read_rows_for(data: Path, medium: Medium, settings: FinetuneSettings, events: Events) -> Rows:
-    """Training rows, rows held out, and test rows without those that training repeats."""
+    """Training rows, rows held out, and test rows; what is measured on stays out of training."""
     train = medium.read(data)
     echo(train, events)
     if settings.test is None:
@@ -139,21 +139,42 @@ def read_rows_for(data: Path, medium: Medium, settings: FinetuneSettings, events
             )
         learn, held = stratified(train.labels, HELD_OUT, seed=settings.seed)
         events.note(say("test_split", rows=len(held)))
-        return Rows(train.take(learn), train.take(held), None)
+        apart = train.take(held)
+        nothing = (
+            f"{data}: every row that is left to learn from stands among those held out for testing "
+            "too. Add rows, or give a test file with --test"
+        )
+        learnt, found = _without_repeated(train.take(learn), apart, medium, nothing=nothing)
+        if found:
+            events.note(say("split_repeats", rows=len(learn) - len(learnt)))
+        return Rows(learnt, apart, None)
     test = medium.read(settings.test, like=train)
     echo(test, events)
-    repeated, found = medium.repeated(train, test)
-    if len(repeated):
+    nothing = f"{data}: every row stands in {settings.test} too. Separate them"
+    train, found = _without_repeated(train, test, medium, nothing=nothing)
+    if found:
         events.note(found)
-        kept = np.setdiff1d(np.arange(len(train)), repeated)
-        if not len(kept):
-            raise InputError(f"{data}: every row stands in {settings.test} too. Separate them")
-        train = train.take(kept)
     one_model = settings.seeds == 1 or settings.transfer.method == "probe"
     if one_model or len(train) < LEAST_TO_CHOOSE:
         return Rows(train, None, test)
     learn, held = stratified(train.labels, TO_CHOOSE, seed=settings.seed)
     return Rows(train.take(learn), train.take(held), test)
+
+
+def _without_repeated(
+    learn: LabelledRows, test: LabelledRows, medium: Medium, *, nothing: str
+) -> tuple[LabelledRows, str]:
+    """Rows to learn from that do not stand among the test rows, and what was left out, if any.
+
+    nothing: what to say in an InputError if no row is left.
+    """
+    repeated, found = medium.repeated(learn, test)
+    if not len(repeated):
+        return learn, ""
+    kept = np.setdiff1d(np.arange(len(learn)), repeated)
+    if not len(kept):
+        raise InputError(nothing)
+    return learn.take(kept), found
 
 
 def _learn(
