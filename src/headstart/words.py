@@ -394,6 +394,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{rows:,} rows: {accepted:,} accepted, {quarantined:,} set aside, {rejected:,} rejected",
         "共 {rows:,} 行：接受 {accepted:,}，搁置 {quarantined:,}，拒绝 {rejected:,}",
     ),
+    "check_duplicates": (
+        "{count:,} of the accepted repeat an earlier one",
+        "其中 {count:,} 行与前面的行重复",
+    ),
     "problems_more": (
         "... and {more:,} more; headstart check shows them",
         "……另有 {more:,} 处；headstart check 会列出",

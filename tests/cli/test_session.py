@@ -89,9 +89,10 @@ def test_a_check_says_how_files_are_read_and_ends_with_2_where_one_cannot_be(tmp
     with pytest.raises(SystemExit) as left:
         main(["check", str(tmp_path / "a.csv")])
     assert left.value.code == 0
-    assert capsys.readouterr().out.splitlines()[:2] == [
+    assert capsys.readouterr().out.splitlines()[:3] == [
         "  a.csv: comma-separated, header, columns text, label; text 'text', label 'label'",
         "  6 rows: 6 accepted, 0 set aside, 0 rejected",
+        "  4 of the accepted repeat an earlier one",
     ]
     (tmp_path / "b.zip").write_bytes(b"PK\x03\x04" + bytes(40))
     assert leave("check", str(tmp_path / "b.zip"), "--lang", "zh") == 2

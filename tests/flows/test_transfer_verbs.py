@@ -191,7 +191,7 @@ def test_scratch_trains_its_own_tokenizer_and_holds_out_rows_to_measure_on(folde
     assert len(fitted.predict("win a free prize now")) == 1
 
 
-def test_rows_that_repeat_a_row_held_out_to_measure_on_are_not_learnt_from(tmp_path, start):
+def test_rows_that_repeat_a_row_held_out_to_measure_on_are_not_learnt_from(tmp_path):
     words = ["card", "fee", "pin", "bank", "rate", "cash", "order", "phone", "limit", "refund"]
     rows = [
         (f"{one} {two} {three}", "heads" if (i + 2 * j + k) % 4 < 2 else "tails")

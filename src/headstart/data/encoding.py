@@ -126,7 +126,7 @@ def _bad_byte(
             f"byte 0x{data[place]:02x} at offset {offset} is not {name}; "
             f"the file looks like {likely}."
         ),
-        fix=f"Convert it to UTF-8, or add --encoding {likely}.",
+        fix=f"Convert it to UTF-8, or where a verb has --set, add --set data.encoding={likely}.",
     )
 
 
@@ -137,7 +137,7 @@ def unmarked_problem(likely: str, *, source: str) -> Problem:
         "reject",
         source=source,
         message=f"the file looks like {likely} without a byte order mark.",
-        fix=f"Convert it to UTF-8, or add --encoding {likely}.",
+        fix=f"Convert it to UTF-8, or where a verb has --set, add --set data.encoding={likely}.",
     )
 
 

@@ -15,6 +15,7 @@ by us; stock libraries cut a long text off.
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def _stock_readout(folder: Path, loaded: Loaded) -> Readout:
     if not isinstance(head, SequenceHead):
         raise InputError(
             f"{folder} has learnt no task: it holds a pretrained model without a classifier. Run "
-            f"headstart finetune labels.csv --from {folder} first"
+            f"headstart finetune labels.csv --from {shlex.quote(str(folder))} first"
         )
     outputs = head.classifier.out_features
     found = [kind for kind, problem in PROBLEMS.items() if problem == loaded.problem]

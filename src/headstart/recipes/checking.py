@@ -44,7 +44,9 @@ class CheckResult:
         )
         problems = [str(problem) for problem in found.problems]
         long = [_long(one) for one in found.long]
-        lines = [*_first(found.notes, SHOWN_FILES), counts, *long, *_first(problems, SHOWN)]
+        twice = [say("check_duplicates", count=found.duplicates)] if found.duplicates else []
+        notes = _first(found.notes, SHOWN_FILES)
+        lines = [*notes, counts, *twice, *long, *_first(problems, SHOWN)]
         return [("", line) for line in lines]
 
     def record(self) -> Mapping[str, Json]:
