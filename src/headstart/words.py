@@ -2,8 +2,11 @@
 
 `say(key, ...)` gives a `Phrase`: an ordinary English string that still knows its key and values, so
 that the command line can turn it into the reader's language. `worded` is the one look-up, which the
-report's page uses too, with a list of its own. Error messages are English only: they are searched
-for and reported.
+report's page uses too, with a list of its own.
+
+Errors, problems of data and other remarks arise as plain English strings; `in_language` finds their
+Chinese in `messages`. Below an error that ends the program its English original is shown too, to be
+searched for and reported.
 """
 
 from __future__ import annotations
@@ -238,7 +241,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "cell_given_up": (
         "{arm}, {labels:,} labels, seed {seed}: given up, it {why}",
-        "{arm}，{labels:,} 条标签，种子 {seed}：放弃（{why}）",
+        "{arm}，{labels:,} 条标签，种子 {seed}：放弃（{why!t}）",
     ),
     "cells_anew": (
         "the cells in {folder} were made with other {what}: all are made anew, the old ones are "
@@ -425,6 +428,14 @@ WORDS: dict[str, tuple[str, str]] = {
     # doctor
     "doctor_good": ("ready", "可以使用"),
     "doctor_bad": ("{count} things need attention", "有 {count} 项需要处理"),
+    "finding": ("{found}  {mark} {advice}", "{found!t}  {mark} {advice!t}"),
+    "processor": ("processor", "处理器"),
+    "threads": ("threads", "线程"),
+    "memory": ("memory", "内存"),
+    "disk": ("disk", "磁盘"),
+    "gpu": ("gpu", "GPU"),
+    "fp32 products": ("fp32 products", "fp32 矩阵乘法"),
+    "bf16 products": ("bf16 products", "bf16 矩阵乘法"),
     # endings
     "interrupted": (
         "Interrupted. The same command goes on where it stopped: {command}",
@@ -442,9 +453,15 @@ WORDS: dict[str, tuple[str, str]] = {
 def worded(words: Words, key: str, lang: Lang, values: Mapping[str, object]) -> str:
     """The sentence of a key in one language, its values filled in.
 
-    Raises KeyError for an unknown key or a missing value.
+    A value marked by `!t` in the Chinese is a message, and said in Chinese. Raises KeyError for an
+    unknown key or a missing value.
     """
-    return words[key][LANGS.index(lang)].format_map(values)
+    template = words[key][LANGS.index(lang)]
+    if "!t}" not in template:
+        return template.format_map(values)
+    from headstart.messages import filled  # only what is Chinese needs it
+
+    return filled(template, values)
 
 
 class Phrase(str):
@@ -462,14 +479,26 @@ class Phrase(str):
         return phrase
 
 
+class Verbatim(str):
+    """The user's own text, such as what a model wrote: shown as it is in any language."""
+
+    __slots__ = ()
+
+
 def say(key: str, **values: object) -> Phrase:
     """The phrase with its values filled in. Raises KeyError for an unknown key or value."""
     return Phrase(key, values)
 
 
 def in_language(text: str, lang: Lang) -> str:
-    """The phrase in the language asked for; other text as it is. Both fit for a terminal."""
-    said = worded(WORDS, text.key, lang, text.values) if isinstance(text, Phrase) else text
+    """The phrase or message in the language asked for; other text as it is. Fit for a terminal."""
+    said = text
+    if isinstance(text, Phrase):
+        said = worded(WORDS, text.key, lang, text.values)
+    elif lang == "zh" and not isinstance(text, Verbatim):
+        from headstart.messages import in_chinese  # only what is Chinese needs it
+
+        said = in_chinese(text) or text
     return visible(said)
 
 

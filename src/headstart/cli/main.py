@@ -25,7 +25,7 @@ import typer
 from headstart import __version__
 from headstart.cli import training, using
 from headstart.errors import HeadstartError, Interrupted, MachineError
-from headstart.words import in_language, language_of, say, visible
+from headstart.words import LANGS, Lang, Phrase, in_language, language_of, say, visible
 
 VERBS = (
     training.report,
@@ -131,8 +131,25 @@ def answer(failure: BaseException, arguments: Sequence[str]) -> int:
         traceback.print_exception(failure)
     code, message = explain(failure, arguments)
     if message:
-        sys.stderr.write(visible(message).rstrip() + "\n")
+        sys.stderr.write(in_both(message, language_asked(arguments)) + "\n")
     return code
+
+
+def in_both(message: str, lang: Lang) -> str:
+    """The message in the reader's language; below one in Chinese, what to search for in English."""
+    said, original = in_language(message, lang).rstrip(), visible(message).rstrip()
+    return said if said == original or isinstance(message, Phrase) else f"{said}\n{original}"
+
+
+def language_asked(arguments: Sequence[str]) -> Lang:
+    """The language of --lang on a command line, which may be a wrong one; else the environment's."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    given = [
+        after if option == "--lang" else option.removeprefix("--lang=")
+        for option, after in zip(options, [*options[1:], ""], strict=True)
+        if option == "--lang" or option.startswith("--lang=")
+    ]
+    return next((lang for lang in LANGS if lang in given[-1:]), language_of())
 
 
 def explain(failure: BaseException, arguments: Sequence[str]) -> tuple[int, str]:
@@ -140,7 +157,7 @@ def explain(failure: BaseException, arguments: Sequence[str]) -> tuple[int, str]
     match failure:
         case KeyboardInterrupt() | typer.Abort() | Interrupted(args=()):
             command = shlex.join(["headstart", *arguments])
-            said = 130, in_language(say("interrupted", command=command), language_of())
+            said = 130, say("interrupted", command=command)
         case HeadstartError():
             said = failure.exit_code, str(failure)
         case UsageFault():
@@ -156,5 +173,5 @@ def explain(failure: BaseException, arguments: Sequence[str]) -> tuple[int, str]
         case _:
             name = type(failure).__name__
             error = f"{name}: {failure}" if str(failure) else name
-            said = 1, in_language(say("our_fault", error=error), language_of())
+            said = 1, say("our_fault", error=error)
     return said

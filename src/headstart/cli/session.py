@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from headstart.cli.progress import Bars, Lines, listener
 from headstart.errors import InputError
 from headstart.recipes.results import Json, Result, to_json
-from headstart.words import WORDS, Lang, escaped, in_language, language_of, say, visible
+from headstart.words import WORDS, Lang, Verbatim, escaped, in_language, language_of, say, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,7 +49,7 @@ class Session:
             return
         if isinstance(result, Screen):
             _draw(result.screen(self.lang))
-        facts = [(_label(visible(name), self.lang), value) for name, value in result.facts()]
+        facts = [(_label(name, self.lang), value) for name, value in result.facts()]
         margin = max((_width(name) for name, _ in facts), default=0)
         for name, value in facts:
             self.write(f"{name}{' ' * (margin - _width(name))}  {in_language(value, self.lang)}")
@@ -93,7 +93,8 @@ def demand(paths: Sequence[str], *, what: str, example: str) -> None:
 
 
 def _label(name: str, lang: Lang) -> str:
-    return in_language(say(name), lang) if name in WORDS and "{" not in WORDS[name][0] else name
+    known = name in WORDS and "{" not in WORDS[name][0] and not isinstance(name, Verbatim)
+    return in_language(say(name), lang) if known else visible(name)
 
 
 def _width(text: str) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from headstart.recipes.results import Fact, Json, to_json
+from headstart.words import say
 
 State = Literal["good", "warning", "failure"]
 GIB = 2.0**30
@@ -53,8 +54,13 @@ class Diagnosis:
 
     def facts(self) -> Sequence[Fact]:
         """One line a finding, with its advice."""
-        marks = {"good": "", "warning": "  (!) ", "failure": "  (X) "}
-        return [(f.name, f.found + marks[f.state] + f.advice) for f in self.findings]
+        marks = {"warning": "(!)", "failure": "(X)"}
+        return [
+            (f.name, f.found)
+            if f.state == "good"
+            else (f.name, say("finding", found=f.found, mark=marks[f.state], advice=f.advice))
+            for f in self.findings
+        ]
 
     def record(self) -> Mapping[str, Json]:
         """Everything, for machines."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from headstart.budget import format_seconds
+from headstart.words import Verbatim
 
 if TYPE_CHECKING:
     from headstart.evaluate.retrieval import Recall, Retrieval
@@ -261,9 +262,11 @@ class Predictions:
     def facts(self) -> Sequence[Fact]:
         """Each text with its answer."""
         return [
-            (answer.label if answer.share is None else f"{answer.label} {answer.share:.2f}", text)
+            (
+                Verbatim(answer.label + ("" if answer.share is None else f" {answer.share:.2f}")),
+                Verbatim(" ".join(answer.text.split())[:100]),
+            )
             for answer in self.answers
-            for text in (" ".join(answer.text.split())[:100],)
         ]
 
     def record(self) -> Mapping[str, Json]:
@@ -298,7 +301,10 @@ class Generations:
         """Each prompt with its text."""
         if self.shown:
             return []
-        return [(" ".join(t.prompt.split())[:40], " ".join(t.text.split())) for t in self.texts]
+        return [
+            (Verbatim(" ".join(t.prompt.split())[:40]), Verbatim(" ".join(t.text.split())))
+            for t in self.texts
+        ]
 
     def record(self) -> Mapping[str, Json]:
         """Everything, for machines."""
