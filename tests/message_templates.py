@@ -117,8 +117,8 @@ class File:
         for node in given:
             for text in self.texts(node, scope):
                 if " " in text:
-                    text = BEFORE.get(name, "") + text
-                    yield Template(f"{self.name}:{node.lineno}", text, piece=False)
+                    whole = BEFORE.get(name, "") + text
+                    yield Template(f"{self.name}:{node.lineno}", whole, piece=False)
 
     def texts(self, node: ast.expr, scope: ast.AST, depth: int = 0) -> list[str]:
         """Every text that the expression can be; none where it is a value from elsewhere."""
@@ -191,7 +191,7 @@ def _assigned(scope: ast.AST, name: str) -> Iterator[ast.expr]:
                         yield value
 
 
-def _name(node: ast.expr) -> str:
+def _name(node: ast.expr) -> str:  # noqa: PLR0911 - a table
     """A short name for a value."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):

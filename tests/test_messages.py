@@ -5,10 +5,10 @@ import string
 import subprocess
 import sys
 
-import message_templates
 import pytest
 
-from headstart.cli.main import main
+import message_templates
+from headstart.cli.main import language_asked, main
 from headstart.data.record import problem
 from headstart.messages import catalogue, in_chinese
 from headstart.words import Verbatim, in_language, say
@@ -92,6 +92,10 @@ COMPUTED = {
         f"{{}}: {kind}, {{}} images, {{}} set aside"
         for kind in ("classes ({})", "multilabel ({})", "number")
     ),
+    *(
+        f"{{}} {state}. Give a run folder, a Hugging Face model folder, or hf:NAME for the Hub"
+        for state in ("has no model/config.json and no config.json", "is no folder")
+    ),
     *("a decoder", "an encoder", "an encoder-decoder", "an image encoder"),
 }
 KNOWN = {message_templates.bare(english) for english in catalogue()}
@@ -141,10 +145,11 @@ def test_every_entry_is_found_with_the_same_values(number):
     for english, chinese in catalogue().items():
         if " " not in english:  # a word, which is only looked up within a message
             continue
-        values = {
-            name: str(40 + place) if re.fullmatch(r"n\d*", name) else SAMPLES[number]
-            for place, name in enumerate(holes(english))
-        }
+        values = dict.fromkeys(holes(english), SAMPLES[number])
+        told = {name for name, conversion in holes(chinese).items() if conversion == "t"}
+        values |= dict.fromkeys(told, SAMPLES[number].replace(" ", ""))
+        values |= {name: str(40 + n) for n, name in enumerate(values) if re.match(r"n\d*$", name)}
+        values |= dict.fromkeys({"hint", "fix"} & values.keys(), "")  # sentences behind
         text = english.format_map(values)
         wanted = chinese.replace("!t}", "}").format_map(values)
         assert without_blanks(in_chinese(text) or text) == without_blanks(wanted)
@@ -170,9 +175,11 @@ def test_a_missing_message_stays_as_it_is():
             "my runs/{a} b.csv 不存在。请检查路径。",
         ),
         (
-            "数据/「甲」 is no folder. Give a run folder, a Hugging Face model folder, or hf:NAME for "
+            "my 数据/「甲」 is no folder. Give a run folder, "
+            "a Hugging Face model folder, or hf:NAME for "
             "the Hub",
-            "数据/「甲」 不是文件夹。请给出运行目录、Hugging Face 模型文件夹，或用 hf:NAME 指定 Hub 上的模型",
+            "my 数据/「甲」 不是文件夹。请给出运行目录、Hugging "
+            "Face 模型文件夹，或用 hf:NAME 指定 Hub 上的模型",
         ),
         (  # a reason within a message
             "runs/a: cannot load this BERT checkpoint: 2 weights missing (a.weight, b.weight), "
@@ -195,13 +202,16 @@ def test_a_missing_message_stays_as_it_is():
         (  # several problems, one of them unknown
             "E-DATA-002 x.csv: the file is a PDF, not text. Export it as text, CSV, JSON lines or "
             "Parquet.\n?-DATA-000 y: not ours\n... and 3 more.",
-            "E-DATA-002 x.csv: 该文件是 PDF 文件，不是文本。请导出为文本、CSV、JSON lines 或 Parquet。\n"
+            "E-DATA-002 x.csv: 该文件是 PDF 文件，不是文本"
+            "。请导出为文本、CSV、JSON lines 或 Parquet。\n"
             "?-DATA-000 y: not ours\n……另有 3 处。",
         ),
         (
-            "4 corpus documents in the test file (3 exact, 1 near); 2 training rows in the test file "
+            "4 corpus documents in the test file (3 exact"
+            ", 1 near); 2 training rows in the test file "
             "(2 exact).",
-            "测试文件中有 4 篇语料文档（3 处完全相同、1 处近似）；测试文件中有 2 条训练样本（2 处完全相同）。",
+            "测试文件中有 4 篇语料文档（3 处完全相同、1 处近"
+            "似）；测试文件中有 2 条训练样本（2 处完全相同）。",
         ),
         (
             "objective mlm+causal: no model can do all of it, because mlm needs encoder and causal "
@@ -215,15 +225,18 @@ def test_a_missing_message_stays_as_it_is():
             "在第 3 步（共 9 步）被 SIGTERM 停止；一切已保存在 my {run}。用同一命令即可继续",
         ),
         (
-            "checkpoint step-000005 is damaged: state.json has 5 bytes, expected 9; it is set aside "
+            "checkpoint step-000005 is damaged: state.js"
+            "on has 5 bytes, expected 9; it is set aside "
             "as step-000005.damaged; going on from step 3: 2 steps are lost",
             "检查点 step-000005 已损坏：state.json 有 5 字节，应为 9 字节；"
             "已将其搁置为 step-000005.damaged；从第 3 步继续：丢失 2 步",
         ),
         (
-            "photos: 30 images, 3 class folders, 2 beside them; 5 other files passed over (5 .txt): "
+            "photos: 30 images, 3 class folders, 2 besid"
+            "e them; 5 other files passed over (5 .txt): "
             "classes (3), 30 images, 2 set aside",
-            "photos：30 张图像，3 个类别文件夹，另有 2 张在类别文件夹之外；略过其他文件 5 个（5 .txt）："
+            "photos：30 张图像，3 个类别文件夹，另有 2 "
+            "张在类别文件夹之外；略过其他文件 5 个（5 .txt）："
             "类别（3），30 张图像，搁置 2 张",
         ),
         (  # a value with a line break
@@ -304,6 +317,15 @@ def test_an_error_is_said_in_chinese_and_then_as_it_is_searched_for(table, capsy
     assert not CHINESE.search(english)
 
 
+def test_the_last_language_on_the_command_line_counts(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert language_asked([]) == "zh"
+    assert language_asked(["check", "--lang", "zh", "--lang=en"]) == "en"
+    assert language_asked(["check", "--lang"]) == "zh"
+    assert language_asked(["check", "--lang", "fr"]) == "zh"
+    assert language_asked(["predict", "run", "--", "--lang", "en"]) == "zh"
+
+
 def test_a_check_is_said_in_chinese_and_json_stays_english(table, capsys):
     code, out, _ = run(["check", table, "--lang", "zh"], capsys)
     assert code == 0
@@ -330,7 +352,8 @@ def test_mistakes_in_settings_are_said_in_chinese(table, capsys):
         "10 epochs 这样的数量；30 是什么单位？分钟请写作 30m。\n"
         "4 settings cannot be used:\n"
         '  model.size = "huge": must be one of mini, small, base.\n'
-        '  --set: objective.rate = "3": must be a number above 0 and below 1. The default is 0.15.\n'
+        '  --set: objective.rate = "3": must be a numb'
+        "er above 0 and below 1. The default is 0.15.\n"
         "  --set: objective.nam: no such setting. Did you mean objective.name?\n"
         '  budget = "30": must be a time such as 30m, 4h, 1h30m or 90s, or an amount such as 2000 '
         "steps, 50M tokens, 10 epochs; 30 of what? For minutes write 30m.\n"

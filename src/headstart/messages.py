@@ -5,7 +5,7 @@ catalogue has each of them as a template with holes: "{path} does not exist. Che
 is matched against all templates, and where several fit, the one that leaves least to holes wins.
 `{what!t}` in the Chinese says that the hole's value is a text of the catalogue too, or a list of
 such; all other values stay as they are, and so does a text that nothing fits. A hole named n, n2,
-... takes a number only.
+... takes a number only, and one named hint or fix another sentence or nothing.
 
 Nothing is read before the first text is to be said in Chinese.
 """
@@ -24,7 +24,8 @@ from typing import NamedTuple, TypeAlias
 Said: TypeAlias = tuple[int, str]  # how many letters of templates were recognised, and the Chinese
 
 MOST_CUTS = 40  # places where sentences may meet; a text with more is tried as a whole only
-_NUMBER_HOLE = re.compile(r"n\d*")
+_NUMBERS = re.compile(r"n\d*")
+_BEHIND = ("hint", "fix")
 _NUMBER = re.compile(r"\d[\d,.]*")
 _ENDED = re.compile(r"(?<=[.?]) +|(?=; )|; ")  # between two sentences
 _QUALIFIED = re.compile(r"(.+?) \((.*)\)", re.DOTALL)
@@ -50,19 +51,25 @@ class _Template(NamedTuple):
 
     def _from(self, hole: int, text: str, begin: int, end: int) -> dict[str, str] | None:
         name = self.holes[hole]
-        number = _NUMBER_HOLE.fullmatch(name) is not None
         if hole == len(self.holes) - 1:
-            fits = begin <= end and not (number and not _NUMBER.fullmatch(text[begin:end]))
+            fits = begin <= end and _fits(name, text[begin:end])
             return {name: text[begin:end]} if fits else None
         between = self.literals[hole + 1]
         at = text.find(between, begin, end)
         while at >= 0:
-            if not number or _NUMBER.fullmatch(text[begin:at]):
+            if _fits(name, text[begin:at]):
                 rest = self._from(hole + 1, text, at + len(between), end)
                 if rest is not None:
                     return {name: text[begin:at], **rest}
             at = text.find(between, at + 1, end)
         return None
+
+
+def _fits(name: str, value: str) -> bool:
+    """Whether a hole of this name can have the value."""
+    if _NUMBERS.fullmatch(name):
+        return _NUMBER.fullmatch(value) is not None
+    return name not in _BEHIND or value[:1] in ("", " ")
 
 
 @cache
@@ -116,10 +123,10 @@ def filled(template: str, values: Mapping[str, object]) -> str:
 
 
 class _Filler(string.Formatter):
-    def convert_field(self, value: object, conversion: str | None) -> object:  # type: ignore[override]
+    def convert_field(self, value: object, conversion: str | None) -> object:
         if conversion == "t":
             return _Reader.of(str(value)).piece(str(value))[1]
-        return super().convert_field(value, conversion)  # type: ignore[arg-type]
+        return super().convert_field(value, conversion)
 
 
 @dataclass
@@ -202,7 +209,7 @@ class _Reader:
                 continue
             weight, said = self.piece(first)
             for other in others:
-                tail = self.message((joined + other).strip())
+                tail = self.message(joined + other) if joined[0] in ";," else None
                 more, value = tail or self.piece(other)
                 weight, said = weight + more, _apart(_apart(said, "" if tail else comma), value)
             if weight or not any(" " in part for part in (first, *others)):

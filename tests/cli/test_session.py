@@ -98,8 +98,8 @@ def test_a_check_says_how_files_are_read_and_ends_with_2_where_one_cannot_be(tmp
     assert leave("check", str(tmp_path / "b.zip"), "--lang", "zh") == 2
     assert capsys.readouterr().out == (
         "  共 0 行：接受 0，搁置 0，拒绝 0\n"
-        f"  E-DATA-002 {tmp_path}/b.zip: the file is a zip archive (an .xlsx spreadsheet or a "
-        ".docx document is one), not text. Export it as text, CSV, JSON lines or Parquet.\n"
+        f"  E-DATA-002 {tmp_path}/b.zip: 该文件是 zip 压缩包（.xlsx 表格和 .docx 文档也是），"
+        "不是文本。请导出为文本、CSV、JSON lines 或 Parquet。\n"
     )
 
 

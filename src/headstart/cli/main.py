@@ -142,11 +142,11 @@ def in_both(message: str, lang: Lang) -> str:
 
 
 def language_asked(arguments: Sequence[str]) -> Lang:
-    """The language of --lang on a command line, which may be a wrong one; else the environment's."""
+    """The language of --lang on a command line, wrong or right; else the environment's."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     given = [
         after if option == "--lang" else option.removeprefix("--lang=")
-        for option, after in zip(options, [*options[1:], ""], strict=True)
+        for option, after in zip(options, [*options, ""][1:], strict=True)
         if option == "--lang" or option.startswith("--lang=")
     ]
     return next((lang for lang in LANGS if lang in given[-1:]), language_of())
@@ -154,6 +154,7 @@ def language_asked(arguments: Sequence[str]) -> Lang:
 
 def explain(failure: BaseException, arguments: Sequence[str]) -> tuple[int, str]:
     """Exit code and message of a failure; an empty message where all has been said."""
+    said: tuple[int, str]
     match failure:
         case KeyboardInterrupt() | typer.Abort() | Interrupted(args=()):
             command = shlex.join(["headstart", *arguments])
