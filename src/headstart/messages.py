@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"\d[\d,.]*")
 _ENDED = re.compile(r"(?<=[.?]) +|(?=; )|; ")  # between two sentences
 _QUALIFIED = re.compile(r"(.+?) \((.*)\)", re.DOTALL)
 _LISTS = (("; ", "；"), (" and ", "和"), (" or ", "或"), (", ", "、"))
-_TOUCH = re.compile("[\u4e00-\u9fff][A-Za-z0-9]|[A-Za-z0-9][\u4e00-\u9fff]")
+_TOUCH = re.compile("[\u4e00-\u9fff][A-Za-z0-9-]|[A-Za-z0-9][\u4e00-\u9fff]")
 
 
 class _Template(NamedTuple):
