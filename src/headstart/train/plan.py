@@ -58,7 +58,7 @@ def make_plan(
     source cannot count.
     """
     budget = read_budget(settings.budget)
-    reads = sum(probe.tokens for probe in probes if probe.within is not None)
+    reads = _reads(probes)
     source = gradients.feeder.source
     first = range(MOST_READ) if budget.unit == "tokens" or reads else range(0)
     tokens = [int(source.batch(n).lengths.sum()) for n in first]
@@ -84,7 +84,7 @@ def make_plan(
 
 def sized(probes: Sequence[Probe], plan: Plan) -> tuple[Probe, ...]:
     """The probes that this plan pays for: smaller ones where they read too much."""
-    reads = sum(probe.tokens for probe in probes if probe.within is not None)
+    reads = _reads(probes)
     if not plan.probe_tokens or plan.probe_tokens >= reads:
         return tuple(probes)
     part = plan.probe_tokens / reads
@@ -92,6 +92,11 @@ def sized(probes: Sequence[Probe], plan: Plan) -> tuple[Probe, ...]:
         probe if probe.within is None else probe.within(int(part * probe.tokens))
         for probe in probes
     )
+
+
+def _reads(probes: Sequence[Probe]) -> int:
+    """Tokens of a round of those probes that can read fewer."""
+    return sum(probe.tokens for probe in probes if probe.within is not None)
 
 
 def calibrate(
