@@ -1,12 +1,13 @@
 """What is a CLIP of one's own worth? Pretrains on public pairs and keeps scores in a dated file.
 
-Run as: python benchmarks/worth_clip.py fashion emoji emoji_zh --budget 30m
+Run as: python benchmarks/worth_clip.py fashion emoji emoji_zh --budget 30m --seeds 3
 
 On the official test files: recall at 1, 5 and 10 both ways with 95 % intervals, beside canonical
 correlation of colours and words, and chance; accuracy of the classes by their names alone, beside a
 linear head on the image tower's frozen vectors, and the same image tower trained on the labels
-from nothing, for as many steps. The data sets are found by HEADSTART_DATA or in ../shared/data
-beside the repository.
+from nothing, for as many steps. Every seed has its own pretraining and its own tower; the summary
+has mean and standard deviation over them. The data sets are found by HEADSTART_DATA or in
+../shared/data beside the repository.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="+", choices=sorted(SETS))
     parser.add_argument("--budget", default="30m")
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="show that it runs; measures nothing")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
@@ -84,9 +88,19 @@ def main() -> None:
     if options.quick:
         options.budget, overrides = "2 steps", {**QUICK, **overrides}
     for name in options.sets:
-        with tempfile.TemporaryDirectory(prefix="headstart-clip-") as place:
-            record = scores(SETS[name], Path(place) / "run", options.budget, overrides)
-        print(json.dumps(record, indent=1, ensure_ascii=False))
+        runs = []
+        for seed in range(options.seeds):
+            with tempfile.TemporaryDirectory(prefix="headstart-clip-") as place:
+                run = Path(place) / "run"
+                runs.append(scores(SETS[name], run, options.budget, overrides, seed=seed))
+            print(name, seed, json.dumps(main_scores(runs[-1])), flush=True)
+        record = {
+            "budget": options.budget,
+            "settings": overrides,
+            "summary": summary([main_scores(run) for run in runs]),
+            "runs": runs,
+        }
+        print(json.dumps(record["summary"], indent=1), flush=True)
         if options.quick:
             continue
         day = datetime.now(UTC).strftime("%Y-%m-%d")
@@ -95,12 +109,14 @@ def main() -> None:
         (options.results / f"{day}-worth-clip-{name}.json").write_text(text, encoding="utf-8")
 
 
-def scores(task: Task, run: Path, budget: str, overrides: Mapping[str, str]) -> dict[str, object]:
-    """Everything that is measured on one set."""
+def scores(
+    task: Task, run: Path, budget: str, overrides: Mapping[str, str], *, seed: int
+) -> dict[str, Any]:
+    """Everything that is measured on one set with one seed."""
     train, test = (texts.data(f"{task.folder}/{part}.parquet") for part in ("train", "test"))
     given = [f"--set={key}={value}" for key, value in overrides.items()]
-    caption = f"--set=pairs.caption={task.caption}"
-    made = headstart("pretrain", train, "--out", run, "--budget", budget, caption, *given)
+    given += [f"--set=pairs.caption={task.caption}", f"--seed={seed}"]
+    made = headstart("pretrain", train, "--out", run, "--budget", budget, *given)
     made.pop("folder")  # a place of this machine
     found = headstart("evaluate", run, test, "--text", task.caption)
     named = headstart("evaluate", run, test, "--label", task.label)
@@ -110,13 +126,35 @@ def scores(task: Task, run: Path, budget: str, overrides: Mapping[str, str]) -> 
         for path in (train, test)
     ]
     return {
-        "budget": budget,
-        "settings": dict(overrides),
+        "seed": seed,
         "pretrained": made,
         "retrieval": found,
         "zero-shot": named,
         "linear head": linear(towers, *labelled),
-        "supervised tower": supervised(run, towers.frame, *labelled),
+        "supervised tower": supervised(run, towers.frame, *labelled, seed=seed),
+    }
+
+
+def main_scores(run: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of one seed that are compared."""
+    found = {
+        f"{side}, {way}, recall at {one['at']}": one["value"]
+        for side in ("model", "baseline")
+        for way in ("to_text", "to_image")
+        for one in run["retrieval"][side][way]
+    }
+    found["zero-shot accuracy"] = run["zero-shot"]["others"]["accuracy"]
+    for name in ("linear head", "supervised tower"):
+        found[f"{name}, accuracy"] = run[name]["accuracy"]
+    return found
+
+
+def summary(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation of each figure over the seeds."""
+    columns = {name: [run[name] for run in runs] for name in runs[0]}
+    return {
+        name: {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None}
+        for name, values in columns.items()
     }
 
 
@@ -168,7 +206,7 @@ class FromLabels:
 
 
 def supervised(
-    run: Path, frame: PixelFrame, train: LabelledImages, test: LabelledImages
+    run: Path, frame: PixelFrame, train: LabelledImages, test: LabelledImages, *, seed: int
 ) -> dict[str, float]:
     """Accuracy of a ViT of the image tower's sizes, trained on all labels with the run's settings,
     augmentation and number of steps.
@@ -183,12 +221,13 @@ def supervised(
         num_heads=heads,
         intermediate_size=inner,
         patches=Patches(image_size=frame.image_size, patch_size=frame.patch_size),
+        seed=seed,
     )
-    head = make_head(model, "sequence", outputs=len(train.classes))
+    head = make_head(model, "sequence", outputs=len(train.classes), seed=seed)
     rows = ImageRows(train.images.pixels, tokens=1, fields={"label": train.labels})
-    batches = TokenBatches(rows, tokens_per_batch=settings.pairs.batch, seed=0)
+    batches = TokenBatches(rows, tokens_per_batch=settings.pairs.batch, seed=seed)
     how = Augmentation(scale=(settings.images.crop or 0.9, 1.0), mirror=settings.images.mirror)
-    source = Views(batches, side=frame.image_size, seed=0, how=how)
+    source = Views(batches, side=frame.image_size, seed=seed, how=how)
     objective = FromLabels(frame)
     told = settings.model_copy(update={"budget": PretrainSettings(budget=f"{steps} steps").budget})
     learner = Learner(model, nn.ModuleDict({objective.name: head}))
