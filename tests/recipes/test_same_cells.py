@@ -11,6 +11,7 @@ from headstart.errors import InputError
 from headstart.families import save_model
 from headstart.families.digests import folder_digest, seal
 from headstart.recipes.same_cells import (
+    corpus_digest,
     pretraining_digest,
     refuse_other_pretraining,
     same_cells,
@@ -46,6 +47,7 @@ def open_one(folder, rows, corpus, *, model="m", other="", **given):
     settings = ReportSettings(corpus=(str(corpus),), **given)
     digest = digest_of({"texts": rows.texts, "labels": rows.labels.tolist()})
     digests = {"labels": digest, "test": digest, "model": model, "public": other}
+    digests["corpus"] = corpus_digest(settings.corpus)
     place = same_cells(folder, settings, **digests, events=notes)
     return place, notes.notes
 
@@ -98,7 +100,7 @@ def test_other_settings_set_the_cells_aside_and_say_so(tmp_path, rows, corpus):
 def test_other_rows_corpus_models_and_an_unknown_past_are_each_named(tmp_path, rows, corpus):
     place = with_cells(tmp_path, rows, corpus, other="a")
     other = dataclasses.replace(rows, labels=1 - rows.labels)
-    corpus.write_text("one\ntwo\nthree\n")
+    corpus.write_text("one\nsix\n")  # of the same size
     notes = open_one(tmp_path, other, corpus, model="n", other="c")[1]
     assert f"{notes}".count("made with other labels, test, corpus, model, public:") == 1
     place.write_text("cells")
@@ -128,12 +130,16 @@ def test_a_public_model_that_changed_in_its_folder_is_another_and_none_keeps_its
 def test_a_network_pretrained_otherwise_is_refused(tmp_path, corpus):
     def digest(left_out=(), **given):
         settings = PretrainSettings(data=DataSettings(paths=(str(corpus),)), **given)
-        return pretraining_digest(settings, frozenset(left_out))
+        read = corpus_digest(settings.data.paths)
+        return pretraining_digest(settings, frozenset(left_out), read)
 
     before = digest()
     assert json.dumps(before) == json.dumps(digest(budget="5 steps", seed=3, out="there"))
     refuse_other_pretraining(tmp_path, made=before, wanted=digest())
-    for other in (digest(left_out=[1]), digest(objective={"name": "mlm"})):
+    others = [digest(left_out=[1]), digest(objective={"name": "mlm"})]
+    corpus.write_text("one\nsix\n")  # of the same size
+    others.append(digest())
+    for other in others:
         with pytest.raises(InputError) as caught:
             refuse_other_pretraining(tmp_path, made=before, wanted=other)
     assert str(caught.value) == (

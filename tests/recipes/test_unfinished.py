@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from headstart.evaluate.transfer import Candidate, Choice, TransferSettings
-from headstart.families import find
-from headstart.recipes.unfinished import Unfinished, digest_of_model
+from headstart.families import make_head
+from headstart.recipes.unfinished import Unfinished, digest_of_start
 from headstart.train import RunFolder
+from small_tasks import small_start, vocabulary
 
 DECISIVE = {"settings": "a", "labels": "b"}
 
@@ -83,12 +86,29 @@ def test_the_history_of_a_seed_is_that_of_its_stages_in_order(run):
     assert list(run.path.iterdir()) == []
 
 
-def test_the_digest_of_a_model_is_of_its_weights_and_their_names():
-    build = find("bert").build
-    sizes = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "vocab_size": 20}
-    one, same, other = (build(**sizes, seed=seed) for seed in (0, 0, 1))
-    assert digest_of_model(one) == digest_of_model(same)
-    assert digest_of_model(one) != digest_of_model(other)
+def test_the_digest_of_a_start_is_of_all_that_decides_its_answers():
+    def start(**given):
+        return replace(small_start(), tokenizer=word_tokenizer(["red", "blue"]), **given)
+
+    same = digest_of_start(start())
+    assert digest_of_start(start()) == same
+    touched = small_start().model
     with torch.no_grad():
-        same.embed.tokens.weight[3, 3] += 1e-6
-    assert digest_of_model(one) != digest_of_model(same)
+        touched.embed.tokens.weight[3, 3] += 1e-6
+    eps = replace(touched.config, norm_eps=1e-3)
+    shaped = small_start().model
+    shaped.config = eps
+    head = make_head(small_start().model, "sequence")
+    others = [
+        start(model=touched),
+        start(model=shaped),
+        start(heads={"sequence": head}),
+        start(frame=vocabulary(41)),
+        replace(start(), tokenizer=word_tokenizer(["blue", "red"])),
+    ]
+    assert len({same, *map(digest_of_start, others)}) == 6
+
+
+def word_tokenizer(words):
+    ids = {word: number for number, word in enumerate(words)}
+    return Tokenizer(WordLevel(ids, unk_token=words[0]))

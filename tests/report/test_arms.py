@@ -11,6 +11,7 @@ from headstart.report.arms import (
     Answer,
     Linear,
     Majority,
+    Making,
     Neighbours,
     Race,
     expected_seconds,
@@ -328,3 +329,25 @@ def test_what_the_first_seed_chose_for_all_is_not_expected_of_the_others(clock):
     assert [cell.status for cell in table.cells] == ["done"] * 3
     assert expected_seconds(table, "scratch", 10) == pytest.approx(8.0)
     assert expected_seconds(table, "scratch", 20) == pytest.approx(2 * 56 / 3)  # chosen anew
+
+
+def test_a_cell_counts_its_share_of_features_that_all_cells_share_and_forecasts_do_not():
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(100, 3)), rng.normal(size=(4, 3))
+    making = Making(fit_s=50.0, row_s=2.0) + Making(fit_s=10.0)
+    entered = [
+        Linear(arm("linear"), train, test, "classes", making=making),
+        Neighbours(arm("neighbours"), train, test, "classes", making=Making(row_s=3.0)),
+    ]
+    table = ScoreTable()
+    run_arms(entered, race(table))
+    for name, before in (
+        ("linear", {10: 60 + 2 * 14, 40: 60 + 2 * 44}),
+        ("neighbours", {10: 42, 40: 132}),
+    ):
+        for count, wanted in before.items():
+            for cell in table.done(name, labels=count):
+                assert cell.before == wanted
+                assert wanted < cell.seconds < wanted + 20
+            assert expected_seconds(table, name, count) < 20
+        assert expected_seconds(table, name, 50) < 20

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -43,7 +44,8 @@ class FeatureCache:
 
     layers: "last" is what a fine-tuned head sees; "several" are the last, the middle and the
     embedding side by side. pooler: what stands between the last states and the features; by default
-    mean pooling as in `tasks.mean_style`. seconds: spent in the model so far.
+    mean pooling as in `tasks.mean_style`. seconds, read: spent in the model so far, on so many
+    inputs.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class FeatureCache:
         self._given, self._precision, self._device = model, precision, device
         self.model = for_inference(model, precision, device=device)
         self._read = _reader(self.model, layers, pooler)
+        self.seconds, self.read = 0.0, 0
         self._known: dict[bytes, np.ndarray] = {}
         self._cuts: dict[int, FeatureCache] = {}
 
@@ -91,6 +94,7 @@ class FeatureCache:
         keys = _digests(inputs)
         fresh = {key: n for n, key in enumerate(keys) if key not in self._known}
         if fresh:
+            begin = time.perf_counter()
             chosen = np.fromiter(fresh.values(), np.int64, len(fresh))
             examples = Examples(
                 inputs.take(chosen), window=self.window, max_windows=self.max_windows
@@ -104,6 +108,8 @@ class FeatureCache:
                 poll=self.poll,
             )
             self._known.update(zip(fresh, values, strict=True))
+            self.seconds += time.perf_counter() - begin
+            self.read += len(fresh)
         return np.stack([self._known[key] for key in keys])
 
 

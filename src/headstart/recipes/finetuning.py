@@ -43,7 +43,7 @@ from headstart.recipes.results import FinetuneResult, Measured
 from headstart.recipes.seeds import Learnt, Rows, chosen_once, over_seeds
 from headstart.recipes.telling import echo
 from headstart.recipes.text_medium import TextMedium
-from headstart.recipes.unfinished import Unfinished, digest_of_model
+from headstart.recipes.unfinished import Unfinished, digest_of_start
 from headstart.settings_file import settings_digest, to_yaml
 from headstart.tasks import LabelledTokens, stratified
 from headstart.train import Outcome, RunFolder, TrainSettings, make_lineage
@@ -94,7 +94,7 @@ def finetune(
     decisive = {
         "settings": settings_digest(settings),
         "labels": medium.digest(rows.learn),
-        "start": digest_of_model(origin.model),
+        "start": digest_of_start(origin),
     }
     left = Unfinished(folder, decisive, events)
     learnt: Learnt[Fitted] | Learnt[Writing]

@@ -6,11 +6,13 @@ pretraining on it, and the control arms. Everything else of a report is the same
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -32,10 +34,12 @@ from headstart.recipes.image_medium import ImageMedium, pool_of_images
 from headstart.recipes.image_pretraining import for_images, pretrain_images, read_images
 from headstart.recipes.medium import Medium, Rows, demand_classes
 from headstart.recipes.text_medium import TextMedium, pool_of_texts, text_start
-from headstart.report.arms import Contestant, Linear, Neighbours
+from headstart.report.arms import Contestant, Linear, Making, Neighbours
 from headstart.report.cells import Arm
 from headstart.report.report import Leaks
 from headstart.tasks import Kind
+
+Made = TypeVar("Made")
 
 MOST_POOL = 5_000  # records for self-training, whose features every arm computes
 MOST_CORPUS_TEXTS = 100_000  # that the bag-of-words controls are fitted on
@@ -99,7 +103,7 @@ class Ground(Protocol):
         """Unlabelled records for self-training, where that is asked for."""
         ...
 
-    def beside(self, frozen: Sequence[np.ndarray], kind: Kind) -> list[Contestant]:
+    def beside(self, frozen: Sequence[np.ndarray], making: Making, kind: Kind) -> list[Contestant]:
         """Arms that set a control's features beside those of the frozen network."""
         ...
 
@@ -112,7 +116,9 @@ def ground_of(medium: Medium, settings: ReportSettings, folder: Path, events: Ev
     return TextGround(settings)
 
 
-def linear(arm: Arm, sides: Sequence[Features], kind: Kind, settings: ReportSettings) -> Linear:
+def linear(
+    arm: Arm, sides: Sequence[Features], kind: Kind, settings: ReportSettings, making: Making
+) -> Linear:
     """A linear arm from its features of training rows, test rows and perhaps a pool."""
     how = settings.transfer
     return Linear(
@@ -123,7 +129,19 @@ def linear(arm: Arm, sides: Sequence[Features], kind: Kind, settings: ReportSett
         balanced=how.balanced,
         pool=sides[2] if len(sides) > 2 else None,
         rounds=how.self_training,
+        making=making,
     )
+
+
+def timed(make: Callable[[], Made]) -> tuple[Made, float]:
+    """What a function gives, and the seconds that it took."""
+    begin = time.perf_counter()
+    made = make()
+    return made, time.perf_counter() - begin
+
+
+def _each(transform: Callable[[list[str]], Features], sides: Sequence[list[str]]) -> list[Features]:
+    return [transform(texts) for texts in sides]
 
 
 class TextGround:
@@ -135,6 +153,7 @@ class TextGround:
         self.corpus: Corpus | None = None
         self._pool: Labelled | None = None
         self._lsa: list[np.ndarray] = []
+        self._lsa_making = Making()
 
     def leaks(self, train: Rows, test: Rows) -> Found:
         """See `find_leaks`."""
@@ -187,18 +206,19 @@ class TextGround:
         ]
         arms: list[Contestant] = []
         for number, (arm, maker) in enumerate(makers, 1):
-            maps = maker(unlabelled)
-            made = [maps.transform(texts) for texts in sides]
+            maps, fit_s = timed(partial(maker, unlabelled))
+            made, seconds = timed(partial(_each, maps.transform, sides))
+            making = Making(fit_s, seconds / sum(map(len, sides)))
             if arm is LSA:
-                self._lsa = [np.asarray(side) for side in made]
-            arms.append(linear(arm, made, train.kind, self.settings))
+                self._lsa, self._lsa_making = [np.asarray(side) for side in made], making
+            arms.append(linear(arm, made, train.kind, self.settings, making))
             events.progress("features", number, 4)
         return arms
 
-    def beside(self, frozen: Sequence[np.ndarray], kind: Kind) -> list[Contestant]:
+    def beside(self, frozen: Sequence[np.ndarray], making: Making, kind: Kind) -> list[Contestant]:
         """LSA beside the network's features."""
         pairs = [np.hstack(pair) for pair in zip(frozen, self._lsa, strict=True)]
-        return [linear(OWN_WORDS, pairs, kind, self.settings)]
+        return [linear(OWN_WORDS, pairs, kind, self.settings, making + self._lsa_making)]
 
 
 class ImageGround:
@@ -262,16 +282,19 @@ class ImageGround:
         pool = self.pool(train)
         rows = [train, test, *([pool] if isinstance(pool, LabelledImages) else [])]
         sides = [some.images.pixels for some in rows]
-        pixels = centred(*(pixel_features(side) for side in sides))
+        rows_made = sum(map(len, sides))
+        pixels, seconds = timed(lambda: centred(*(pixel_features(side) for side in sides)))
+        of_pixels = Making(row_s=seconds / rows_made)
         events.progress("features", 1, 4)
-        gradients = centred(*(hog_features(side) for side in sides))
+        gradients, seconds = timed(lambda: centred(*(hog_features(side) for side in sides)))
+        of_gradients = Making(row_s=seconds / rows_made)
         events.progress("features", 2, 4)
         return [
-            linear(PIXELS, pixels, train.kind, self.settings),
-            Neighbours(NEIGHBOURS, pixels[0], pixels[1], train.kind),
-            linear(HOG, gradients, train.kind, self.settings),
+            linear(PIXELS, pixels, train.kind, self.settings, of_pixels),
+            Neighbours(NEIGHBOURS, pixels[0], pixels[1], train.kind, making=of_pixels),
+            linear(HOG, gradients, train.kind, self.settings, of_gradients),
         ]
 
-    def beside(self, frozen: Sequence[np.ndarray], kind: Kind) -> list[Contestant]:
+    def beside(self, frozen: Sequence[np.ndarray], making: Making, kind: Kind) -> list[Contestant]:
         """None: the best layer is chosen instead."""
         return []

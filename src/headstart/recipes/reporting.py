@@ -15,14 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from sklearn.preprocessing import normalize
 
 from headstart.budget import Budget
 from headstart.config import PretrainSettings, ReportSettings
 from headstart.errors import InputError
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import default_metric
-from headstart.evaluate.transfer import Method, Start, depths, feature_cache
+from headstart.evaluate.transfer import Method, Start
 from headstart.events import Events
 from headstart.families import build_model, resolve
 from headstart.families.digests import folder_digest
@@ -32,22 +31,25 @@ from headstart.recipes.media import medium_of, suited
 from headstart.recipes.medium import Medium, Rows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.report_commands import following, repeat, repeat_cell
-from headstart.recipes.report_media import Found, Ground, ground_of, linear
+from headstart.recipes.report_features import frozen_features
+from headstart.recipes.report_media import Found, Ground, ground_of
 from headstart.recipes.report_result import ReportResult
+from headstart.recipes.report_time import Spending
 from headstart.recipes.same_cells import (
     CELLS,
+    corpus_digest,
     pretraining_digest,
     refuse_other_pretraining,
     same_cells,
 )
 from headstart.recipes.telling import echo
-from headstart.recipes.unfinished import digest_of_model
-from headstart.report.arms import Contestant, Linear, Majority, Race, Transfer, run_arms
+from headstart.recipes.unfinished import digest_of_start
+from headstart.report.arms import Contestant, Majority, Race, Transfer, run_arms
 from headstart.report.cells import Arm, ScoreTable
 from headstart.report.render import write_report
 from headstart.report.report import DataSummary, Facts, build_report
 from headstart.settings_file import to_yaml
-from headstart.tasks import Kind, stratified
+from headstart.tasks import stratified
 from headstart.train import RunFolder, TrainSettings
 from headstart.train.disk import write_atomically
 from headstart.train.precision import choose_precision
@@ -84,7 +86,6 @@ class Task:
 
 def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) -> ReportResult:
     """Run or continue the report on one labelled file."""
-    begin = time.monotonic()
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
     public = None if settings.public is None else resolve(settings.public)
@@ -100,10 +101,11 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     given, settings = settings, suited(settings, medium)
     folder = RunFolder(Path(settings.out or default_folder("report", data))).create()
     folder.write_settings(to_yaml(settings))
-    spent = _spent(folder)
+    events = spending = Spending(folder.path, events)
     try:
         task = read_task(data[0], medium, settings, folder, events)
-        run = _pretrained(settings, task, folder, events)
+        corpus = corpus_digest(settings.corpus)
+        run = _pretrained(settings, task, folder, corpus, events)
         own = task.ground.start(run.model, str(run.model))
         if settings.start is not None:
             own = task.medium.start(task.train)
@@ -113,19 +115,19 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
             settings,
             labels=task.medium.digest(task.train),
             test=task.medium.digest(task.test),
-            model=digest_of_model(own.model),
+            corpus=corpus,
+            model=digest_of_start(own),
             public="" if public is None else folder_digest(public),
             events=events,
         )
         if held and not cells.exists():  # the time of the cells set aside is not of this table
-            spent = min(spent, run.seconds)
-        deadline = begin + settings.budget.amount - spent
+            spending.leave_out(but=run.seconds)
+        deadline = time.monotonic() + settings.budget.amount - spending.seconds
         race = _race(task, settings, ScoreTable.open(cells), deadline, events)
         contestants = enter(task, own, settings, events)
         run_arms(contestants, race)
     finally:
-        spent += time.monotonic() - begin
-        _remember(folder, spent)
+        spending.write()
     facts = Facts(
         task=Path(task.train.source).stem,
         metric=race.metric,
@@ -133,7 +135,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
         leaks=task.leaks.summary,
         pretrain_seconds=run.seconds,
         budget_seconds=settings.budget.amount,
-        spent_seconds=spent,
+        spent_seconds=spending.seconds,
         command=repeat(data, given),
         cell_command=repeat_cell(data, given, run=f"{folder.path.name}/{PRETRAINED}"),
         environment=_environment(settings),
@@ -234,8 +236,10 @@ class Run:
     tokens: int
 
 
-def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events: Events) -> Run:
-    """Pretrain on the corpus, or take the run that was given."""
+def _pretrained(
+    settings: ReportSettings, task: Task, folder: RunFolder, corpus: str, events: Events
+) -> Run:
+    """Pretrain on the corpus, whose digest is given, or take the run that was given."""
     if settings.start is not None:
         return Run(resolve(settings.start), 0.0, 0, 0)
     if not settings.corpus:
@@ -258,7 +262,7 @@ def _pretrained(settings: ReportSettings, task: Task, folder: RunFolder, events:
         out=str(folder.path / PRETRAINED),
     )
     place, done = RunFolder(folder.path / PRETRAINED), folder.path / "pretrained.json"
-    begun_with = pretraining_digest(inner, task.leaks.drop)
+    begun_with = pretraining_digest(inner, task.leaks.drop, corpus)
     if not (done.exists() and place.model.exists()):
         seconds, documents, tokens = task.ground.pretrain(inner, events)
         facts = {
@@ -279,14 +283,17 @@ def enter(task: Task, own: Start, settings: ReportSettings, events: Events) -> l
     arms: list[Contestant] = [Majority(MAJORITY, len(task.test), kind)]
     events.progress("features", 0, 4)
     arms += ground.controls(task.train, task.test, events)
-    frozen = frozen_features(own, task, settings)
+    pool = ground.pool(task.train)
+    rows = [task.train, task.test, *([] if pool is None else [pool])]
+    frozen = frozen_features(own, rows, task.medium, settings)
     arms.append(frozen.arm(OWN_PROBE, kind, settings))
-    arms += ground.beside(frozen.sides, kind)
+    arms += ground.beside(frozen.sides, frozen.making, kind)
     arms += _trained(own, frozen.cache, task, settings)
     events.progress("features", 3, 4)
     if settings.public is not None:
         public = ground.fitting(ground.start(resolve(settings.public), settings.public))
-        arms.append(frozen_features(public, task, settings).arm(PUBLIC_PROBE, kind, settings))
+        theirs = frozen_features(public, rows, task.medium, settings)
+        arms.append(theirs.arm(PUBLIC_PROBE, kind, settings))
     events.progress("features", 4, 4)
     return [one for one in arms if not settings.arms or one.arm.name in settings.arms]
 
@@ -314,43 +321,6 @@ def _trained(
     return arms
 
 
-@dataclass(frozen=True)
-class Frozen:
-    """Features of a frozen model, each row of length 1, and what computes more of them.
-
-    sides: of training rows, test rows, and perhaps a pool. inner: the same after fewer blocks, for
-    models of which a probe chooses its layer.
-    """
-
-    sides: list[np.ndarray]
-    cache: FeatureCache
-    inner: dict[str, list[np.ndarray]]
-
-    def arm(self, arm: Arm, kind: Kind, settings: ReportSettings) -> Linear:
-        """A linear head on them."""
-        return replace(linear(arm, self.sides, kind, settings), others=self.inner)
-
-
-def frozen_features(own: Start, task: Task, settings: ReportSettings) -> Frozen:
-    """Pooled states, centred by those of the training rows."""
-    how = transfer_settings(settings)
-    cache = feature_cache(own, how)
-    pool = task.ground.pool(task.train)
-    rows = [task.train, task.test, *([] if pool is None else [pool])]
-    inputs = [task.medium.encode(some, own) for some in rows]
-    inner = {}
-    for depth in depths(own, how)[1:]:
-        inner[f"after {depth} blocks"] = _centred(
-            [cache.through(depth).of(side) for side in inputs]
-        )
-    return Frozen(_centred([cache.of(side) for side in inputs]), cache, inner)
-
-
-def _centred(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
-    centre = sides[0].mean(0)
-    return [normalize(rows - centre) for rows in sides]
-
-
 def _summary(task: Task, run: Run) -> DataSummary:
     train = task.train
     counts: dict[str, int] = {}
@@ -374,13 +344,3 @@ def _summary(task: Task, run: Run) -> DataSummary:
 def _environment(settings: ReportSettings) -> dict[str, str]:
     training = on_machine(TrainSettings(), settings.machine)
     return versions() | machine(choose_precision(training))
-
-
-def _spent(folder: RunFolder) -> float:
-    """Seconds that earlier calls on this folder used."""
-    place = folder.path / "spent.json"
-    return float(json.loads(place.read_text("utf-8"))["seconds"]) if place.exists() else 0.0
-
-
-def _remember(folder: RunFolder, seconds: float) -> None:
-    write_atomically(folder.path / "spent.json", json.dumps({"seconds": seconds}).encode())

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from headstart.config import PretrainSettings, ReportSettings
+from headstart.data.atomic import sha256_of
 from headstart.data.files import list_files
 from headstart.data.image_files import data_files, walk
 from headstart.errors import InputError
@@ -32,14 +33,16 @@ def same_cells(
     *,
     labels: str,
     test: str,
+    corpus: str,
     model: str,
     public: str,
     events: Events,
 ) -> Path:
     """Where the table of cells is; cells that were made with anything else are set aside, said.
 
-    labels, test, model, public: digests of the labelled rows, of the network that is judged, and of
-    the public one, "" where there is none: its cells are then kept for later.
+    labels, test, corpus, model, public: digests of the labelled rows, of the corpus, of the network
+    that is judged, and of the public one, "" where there is none: its cells are then kept for
+    later.
     """
     table, record = folder / CELLS, folder / RECORD
     before = begun_with(record)
@@ -47,7 +50,7 @@ def same_cells(
         "settings": settings_digest(settings, without=WHICH_CELLS | PLACES),
         "labels": labels,
         "test": test,
-        "corpus": corpus_digest(settings.corpus),
+        "corpus": corpus,
         "model": model,
         "public": public or before.get("public", ""),
     }
@@ -72,23 +75,23 @@ def refuse_other_pretraining(folder: Path, *, made: str, wanted: str) -> None:
         )
 
 
-def pretraining_digest(settings: PretrainSettings, left_out: frozenset[int]) -> str:
+def pretraining_digest(settings: PretrainSettings, left_out: frozenset[int], corpus: str) -> str:
     """Digest of what decides a report's pretraining, the time for it left out: that may grow.
 
-    left_out: numbers of the corpus documents that must not be learnt.
+    left_out: numbers of the corpus documents that must not be learnt. corpus: its `corpus_digest`.
     """
     parts = {
         "settings": settings_digest(settings, without=frozenset({"budget", "seed", "data.paths"})),
-        "corpus": corpus_digest(settings.data.paths),
+        "corpus": corpus,
         "left out": sorted(left_out),
     }
     return digest_of(parts)
 
 
 def corpus_digest(paths: tuple[str, ...]) -> str:
-    """Digest of the names and sizes of a corpus' files, wherever they are."""
+    """Digest of the names and contents of a corpus' files, wherever they are."""
     files: set[Path] = set()
     for path in map(Path, paths):
         images = walk(path)[0] if path.is_dir() else []
         files |= set(images) | set(data_files(path) if images else list_files([path]))
-    return digest_of({"files": sorted([file.name, file.stat().st_size] for file in files)})
+    return digest_of({"files": sorted([file.name, sha256_of(file)] for file in files)})

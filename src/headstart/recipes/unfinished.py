@@ -16,9 +16,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from headstart.evaluate.transfer import METHODS, Candidate, Choice, TransferSettings
+from headstart.data.text import tokenizer_digest
+from headstart.evaluate.transfer import METHODS, Candidate, Choice, Start, TransferSettings
 from headstart.events import Events
 from headstart.train import RunFolder
 from headstart.train.disk import machine_errors, write_atomically
@@ -95,10 +95,15 @@ def begun_with(record: Path) -> dict[str, str]:
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
-def digest_of_model(model: nn.Module) -> str:
-    """SHA-256 of all weights and their names."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+def digest_of_start(start: Start) -> str:
+    """SHA-256 of what decides a start's answers: weights of body and heads with their names, the
+    network's shape, how inputs enter it, and the tokenizer.
+    """
+    sha = hashlib.sha256(repr((start.model.config, start.frame)).encode())
+    if start.tokenizer is not None:
+        sha.update(tokenizer_digest(start.tokenizer).encode())
+    for part, module in (("", start.model), *sorted(start.heads.items())):
+        for name, tensor in sorted(module.state_dict().items()):
+            sha.update(f"{part} {name}".encode())
+            sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()

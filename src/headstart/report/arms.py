@@ -47,11 +47,31 @@ class Answer:
     """What an arm says of the test rows, and the settings that repeat it.
 
     labels: as in `Labelled.labels`. once: seconds of a choice that the other seeds need not make.
+    before: seconds of this cell's work that was done beforehand, for all cells together.
     """
 
     labels: np.ndarray
     settings: Mapping[str, Setting] = field(default_factory=dict)
     once: float = 0.0
+    before: float = 0.0
+
+
+@dataclass(frozen=True)
+class Making:
+    """What features cost that were made once for all cells, in seconds.
+
+    fit_s: of fitting what makes them, which a cell alone needs too. row_s: of each input.
+    """
+
+    fit_s: float = 0.0
+    row_s: float = 0.0
+
+    def __add__(self, other: Making) -> Making:
+        return Making(self.fit_s + other.fit_s, self.row_s + other.row_s)
+
+    def of(self, rows: int) -> float:
+        """Of so many inputs."""
+        return self.fit_s + rows * self.row_s
 
 
 class Contestant(Protocol):
@@ -89,7 +109,7 @@ class Linear:
 
     others: further features of training rows, test rows and pool, by a name of their own; those
     with the least cross-validated loss inside the rows are used. pool: features of records without
-    labels, for `rounds` of self-training. balanced: see `fit_linear`.
+    labels, for `rounds` of self-training. balanced: see `fit_linear`. making: of all features.
     """
 
     arm: Arm
@@ -101,6 +121,7 @@ class Linear:
     pool: Features | None = None
     rounds: int = 0
     others: Mapping[str, Sequence[Features]] = field(default_factory=dict)
+    making: Making = Making()
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Fit on the rows' features; the penalty is tuned inside them."""
@@ -136,8 +157,11 @@ class Linear:
                 balanced=self.balanced,
                 poll=part(poll, (1 + len(self.others)) * share, self.rounds * share),
             )
-        used = {"features": name} if name else {}
-        return Answer(head.predict(test), {"C": head.strength, "tuned": head.tuned, **used})
+        used: dict[str, Setting] = {"C": head.strength, "tuned": head.tuned}
+        if name:
+            used["features"] = name
+        read = len(rows) + test.shape[0] + (pool.shape[0] if fits and pool is not None else 0)
+        return Answer(head.predict(test), used, before=self.making.of(read))
 
 
 @dataclass
@@ -149,12 +173,14 @@ class Neighbours:
     test: Floats
     kind: Kind
     wave: int = 0
+    making: Making = Making()
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
         """Ask the nearest of these rows; how many is chosen inside them."""
         known = self.train[rows]
         found, count = by_neighbours(known, labels, self.test, kind=self.kind, seed=seed, poll=poll)
-        return Answer(found, {"neighbours": count})
+        before = self.making.of(len(rows) + len(self.test))
+        return Answer(found, {"neighbours": count}, before=before)
 
 
 @dataclass
@@ -282,9 +308,18 @@ def _cell(contestant: Contestant, race: Race, count: int, seed: int, limit: Dead
     except HeadstartError as error:
         race.note(f"{name}, {count} labels, seed {seed}: {error}")
         return Cell(name, count, seed, 0.0, 0.0, status="failed", note=str(error))
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start + answer.before
     value = score(answer.labels, race.gold, kind=race.kind, metric=race.metric).value
     parts = of_each_row(answer.labels, race.gold, metric=race.metric)
     right = "" if parts is None else pack_correct(parts)
-    used, once = dict(answer.settings), answer.once
-    return Cell(name, count, seed, float(value), seconds, used, correct=right, once=once)
+    return Cell(
+        name,
+        count,
+        seed,
+        float(value),
+        seconds,
+        dict(answer.settings),
+        correct=right,
+        once=answer.once,
+        before=answer.before,
+    )

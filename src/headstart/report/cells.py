@@ -50,7 +50,8 @@ class Cell:
     seconds: wall-clock time. settings: what repeats it. correct: `pack_correct` of what each
     test row adds to the score, or "" where that is not known. needed: seconds that a cell that was
     begun and given up would have taken. once: seconds of those above for a choice that the other
-    seeds of this label count share.
+    seeds of this label count share. before: seconds of those above that all cells of the arm had
+    together, for features: no further cell takes them.
     """
 
     arm: str
@@ -64,6 +65,7 @@ class Cell:
     correct: str = ""
     needed: float = 0.0
     once: float = 0.0
+    before: float = 0.0
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -168,7 +170,7 @@ def expected_seconds(table: ScoreTable, arm: str, labels: int) -> float:
     """
     known: dict[int, list[float]] = {}
     for cell in table.done(arm):
-        known.setdefault(cell.labels, []).append(cell.seconds)
+        known.setdefault(cell.labels, []).append(cell.seconds - cell.before)
     for cell in table.cells:
         if cell.arm == arm and cell.needed and cell.labels not in known:
             known[cell.labels] = [cell.needed]
