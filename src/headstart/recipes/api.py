@@ -8,7 +8,7 @@ repeats a run. Mistakes raise InputError with every problem in one message.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -283,7 +283,8 @@ def check(
     test: PathLike | None = None,
 ) -> Result:
     """Every problem of texts, images or labelled examples, in one pass."""
-    result = recipes.check(_names(data) or [], text=text, label=label, test=_name(test))
+    names = [str(path) for path in _demand(_names(data) or (), "data")]
+    result = recipes.check(names, text=text, label=label, test=_name(test))
     assert isinstance(result, Result)
     return result
 
@@ -345,10 +346,17 @@ def load(model: Start) -> Fitted:
     return Fitted(_start(model) or "")
 
 
-def _names(data: Data) -> list[str] | None:
-    if isinstance(data, str | os.PathLike):
-        return [os.fspath(data)]
-    return [os.fspath(item) for item in data] or None
+def _names(data: Data | None) -> list[str] | None:
+    """The paths as text; None where there is none, whichever way that was said."""
+    if data is None or isinstance(data, str | os.PathLike):
+        return None if data is None else [os.fspath(data)]
+    items = list(data) if isinstance(data, Iterable) else [data]
+    for item in items:
+        if not isinstance(item, str | os.PathLike):
+            raise InputError(
+                f"{type(item).__name__} is no path: give a file or folder, or a list of them"
+            )
+    return [os.fspath(item) for item in items] or None
 
 
 def _name(path: PathLike | None) -> str | None:
