@@ -189,9 +189,9 @@ def test_a_missing_message_stays_as_it_is():
         ),
         (  # a place, a message, a hint behind it
             "E-DATA-021 a: b.csv:7 column \"x. y\": no field 'x. y' (found: text, lable). "
-            "Did you mean 'lable'? Set label=lable.",
+            "Did you mean 'lable'? Write --label lable.",
             'E-DATA-021 a: b.csv:7 column "x. y": 没有字段“x. y”（现有：text, lable）。'
-            "是否想用“lable”？请设 label=lable。",
+            "是否想用“lable”？请写 --label lable。",
         ),
         (  # the user's words are those of the catalogue
             'Q-DATA-022 texts:1 column "label": "label" is not a known label (texts, rows). '

@@ -92,8 +92,10 @@ class _Tally:
     room: tuple[int, int] = MOST_WORDS
     long: list[LongTexts] = field(default_factory=list)
 
-    def add(self, found: Problem) -> None:
-        self.problems.append(found)
+    def add(self, found: Problem, *, told: bool = False) -> None:
+        """Count it. told: it has been said once for the whole file."""
+        if not told:
+            self.problems.append(found)
         if found.line:
             self.records[found.outcome] += 1
 
@@ -202,7 +204,7 @@ def _check_table(
             continue
         found = filled(row, text_column, label_column)
         if isinstance(found, Problem):
-            tally.add(found)
+            tally.add(found, told=bool(absent) and found.code == absent[0].code)
             continue
         words, value = found
         content.look(words, row.line, text_column)
