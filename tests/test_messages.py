@@ -364,7 +364,7 @@ def test_mistakes_in_settings_are_said_in_chinese(table, capsys):
     ("arguments", "chinese"),
     [
         (["reprot"], "没有命令“reprot”。是否想用“report”？"),
-        (["check", "--tex", "a", "x"], "没有选项 --tex（可能的选项：--test, --text）"),
+        (["check", "--tex", "a", "x"], "没有选项 --tex（可能的选项：--set, --test, --text）"),
         (["pretrain", "--seed", "x"], "“--seed”的值无效：必须是整数"),
         (["compare", "a", "b", "c"], "多余的参数（c）"),
         (["pretrain", "--seed"], "选项“--seed”需要一个值。"),

@@ -1,4 +1,4 @@
-"""The settings of the verbs `pretrain`, `finetune` and `report`, made of shared sections.
+"""The settings of the verbs, made of shared sections; those that only read data share one.
 
 They are frozen values. Nothing is read here: files and overrides are `settings_file`'s work,
 numbers that depend on data are the recipes'.
@@ -25,6 +25,7 @@ from headstart.settings import Settings, refuse_overlap, setting
 from headstart.task_sections import (
     ArmName,
     DataSettings,
+    FileSettings,
     Kind,
     LabelSettings,
     Method,
@@ -37,6 +38,7 @@ __all__ = [
     "OBJECTIVE_NEEDS",
     "DataSettings",
     "Family",
+    "FileSettings",
     "FinetuneSettings",
     "ImageSettings",
     "Kind",
@@ -50,6 +52,7 @@ __all__ = [
     "PairSettings",
     "PictureSettings",
     "PretrainSettings",
+    "ReadSettings",
     "ReportSettings",
     "ScheduleSettings",
     "Size",
@@ -277,6 +280,12 @@ class ReportSettings(Settings):
         if self.start is None:
             self.objective.refuse(self.model)
         return self
+
+
+class ReadSettings(Settings):
+    """What the verbs that train nothing can be told of the files they read."""
+
+    data: FileSettings = Field(default_factory=FileSettings, description="How files are read.")
 
 
 # of families that cannot do the usual one

@@ -180,6 +180,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as optimizer.lr=3e-4."),
 ]
+Reading = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="How files are read, such as data.encoding=gb18030."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
 Lang = Annotated[
     Language | None,

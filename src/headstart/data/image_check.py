@@ -26,19 +26,22 @@ def check_images(
     *,
     label: str | None = None,
     test: str | Path | None = None,
+    encoding: str | None = None,
     also: Callable[[Images, str], Iterable[Problem]] = lambda _, __: (),
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Decode every image under the paths and report all that is wrong with them.
 
     label: a column; images without a label are then set aside. test: a test file or folder, to be
-    checked for its classes and for copies of its images in the data. also: what else there is to
-    remark on the images of this source.
+    checked for its classes and for copies of its images in the data. encoding: of tables, as in
+    `read_rows`. also: what else there is to remark on the images of this source.
     Raises InputError when there is no image that can be used.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     named = label is not None
-    images = load_images(given, side=SIDE, label=label, labelled=named, progress=progress)
+    images = load_images(
+        given, side=SIDE, label=label, labelled=named, encoding=encoding, progress=progress
+    )
     problems, classes = list(images.problems), _classes(images)
     if classes:
         labels = [name for name in images.labels if name]
@@ -49,7 +52,7 @@ def check_images(
     problems += also(images, str(given[0]))
     leaks, notes = None, list(images.notes)
     if test is not None:
-        leaks, found, tested = _check_test(images, classes, test, label)
+        leaks, found, tested = _check_test(images, classes, test, label, encoding)
         problems += found
         notes += tested.notes
     return CheckReport(
@@ -108,9 +111,14 @@ def _caption_remarks(images: Images, source: str) -> Iterator[Problem]:
 
 
 def _check_test(
-    images: Images, classes: Counter[str], test: str | Path, label: str | None
+    images: Images,
+    classes: Counter[str],
+    test: str | Path,
+    label: str | None,
+    encoding: str | None,
 ) -> tuple[ImageLeakReport, list[Problem], Images]:
-    tested = load_images(test, side=SIDE, label=label, labelled=label is not None)
+    labelled = label is not None
+    tested = load_images(test, side=SIDE, label=label, labelled=labelled, encoding=encoding)
     problems = list(tested.problems)
     for name in _classes(tested) if classes else ():
         if name not in classes:

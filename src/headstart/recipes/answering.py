@@ -30,13 +30,18 @@ def evaluate(
     *,
     text: str | None = None,
     label: str | None = None,
+    encoding: str | None = None,
     events: Events | None = None,
 ) -> Measured | Retrieved:
     """Score a model on data; see `evaluating` for texts and `pair_evaluating` for two towers."""
     listener, pairs = events or Silent(), _as_pairs(model)
     if pairs is not None:
-        return evaluate_pairs(pairs, data, text=text, label=label, events=listener)
-    return evaluating.evaluate(_as_texts(model), data, text=text, label=label, events=listener)
+        return evaluate_pairs(
+            pairs, data, text=text, label=label, encoding=encoding, events=listener
+        )
+    return evaluating.evaluate(
+        _as_texts(model), data, text=text, label=label, encoding=encoding, events=listener
+    )
 
 
 def predict(
@@ -44,13 +49,16 @@ def predict(
     inputs: Sequence[str],
     *,
     text: str | None = None,
+    encoding: str | None = None,
     events: Events | None = None,
 ) -> Predictions:
     """Answer each input in order; see `predicting` for texts and `pair_evaluating` for images."""
     listener, pairs = events or Silent(), _as_pairs(model)
     if pairs is not None:
-        return predict_pairs(pairs, inputs, events=listener)
-    return predicting.predict(_as_texts(model), inputs, text=text, events=listener)
+        return predict_pairs(pairs, inputs, encoding=encoding, events=listener)
+    return predicting.predict(
+        _as_texts(model), inputs, text=text, encoding=encoding, events=listener
+    )
 
 
 def _as_pairs(model: Model) -> PairModel | None:

@@ -82,11 +82,12 @@ def check(
     text: str | None = None,
     label: str | None = None,
     test: str | None = None,
+    encoding: str | None = None,
     events: Events | None = None,
 ) -> CheckResult:
     """Find all problems of texts, images or labelled examples."""
     listener = events or Silent()
-    if holds_images(list(data), text=text, note=listener.note):
+    if holds_images(list(data), text=text, encoding=encoding, note=listener.note):
         refuse_text(Path(data[0]), text)
         listener.note(say("data_are_images"))
         return CheckResult(
@@ -94,6 +95,7 @@ def check(
                 list(data),
                 label=label,
                 test=test,
+                encoding=encoding,
                 also=slipped_captions,
                 progress=lambda done, most: listener.progress("check", done, most),
             )
@@ -101,6 +103,6 @@ def check(
     listener.progress("check", 0, 1)
     usual = LabelSettings()
     room = (usual.max_length, usual.target_length)
-    found = check_data(list(data), text=text, label=label, test=test, room=room)
+    found = check_data(list(data), text=text, label=label, test=test, encoding=encoding, room=room)
     listener.progress("check", 1, 1)
     return CheckResult(found)

@@ -103,8 +103,14 @@ def reads_images(data: Sequence[Path], settings: PretrainSettings, events: Event
         reads = what_it_reads(load_model(resolve(settings.start)))
     elif "family" in settings.model.model_fields_set:
         reads = "images" if family in READS else "text"
-    text, image = settings.data.text, settings.images.column
-    found = holds_images(data, text=text, image=image, reads=reads, note=events.note)
+    found = holds_images(
+        data,
+        text=settings.data.text,
+        image=settings.images.column,
+        reads=reads,
+        encoding=settings.data.encoding,
+        note=events.note,
+    )
     if not found and family in READS and settings.start == "scratch":
         raise InputError(
             f"{data[0]} holds text, but {settings.pairs.named or f'model.family {family}'} reads "
@@ -123,7 +129,12 @@ def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
     others = "family" in model.model_fields_set or "name" in objective.model_fields_set
     if others and not asked:
         return False
-    lacking = without_captions(data, image=settings.images.column, caption=settings.pairs.caption)
+    lacking = without_captions(
+        data,
+        image=settings.images.column,
+        caption=settings.pairs.caption,
+        encoding=settings.data.encoding,
+    )
     if lacking is not None and asked:
         fix = "name it with --set pairs.caption=COLUMN" if lacking.columns else "give a table"
         raise InputError(

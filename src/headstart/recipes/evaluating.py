@@ -29,19 +29,22 @@ def evaluate(
     *,
     text: str | None = None,
     label: str | None = None,
+    encoding: str | None = None,
     events: Events | None = None,
 ) -> Measured:
     """Score a model on one labelled file.
 
     model: a run folder, a Hugging Face folder, "hf:NAME", or what was opened from one before.
+    encoding: of the file, as in `read_rows`.
     Raises InputError if the file cannot be read, holds a label that the model does not know, or the
     model has learnt no task.
     """
     listener = events or Silent()
     predictor = opened(model)
     if isinstance(predictor, Author):
-        return measured_texts([predictor], read_texts(data, text, label, listener), listener)
-    examples = read_for(predictor, data, text=text, label=label, events=listener)
+        rows = read_texts(data, text=text, label=label, encoding=encoding, events=listener)
+        return measured_texts([predictor], rows, listener)
+    examples = read_for(predictor, data, text=text, label=label, encoding=encoding, events=listener)
     answers = answers_of(predictor, examples, events=listener)
     return measured(answers[None], examples.labels, kind=examples.kind, classes=examples.classes)
 
@@ -56,11 +59,22 @@ def opened(model: str | Predictor | Author | None) -> Predictor | Author:
 
 
 def read_texts(
-    data: Sequence[Path], text: str | None, label: str | None, events: Events
+    data: Sequence[Path],
+    *,
+    text: str | None,
+    label: str | None,
+    encoding: str | None,
+    events: Events,
 ) -> Labelled:
     """One file of texts and of what is to be written after each."""
     found = load_labelled(
-        one_file(data), text=text, label=label, kind="text", bad_rows="skip", written=True
+        one_file(data),
+        text=text,
+        label=label,
+        kind="text",
+        encoding=encoding,
+        bad_rows="skip",
+        written=True,
     )
     echo(found, events)
     return found
@@ -79,6 +93,7 @@ def read_for(
     *,
     text: str | None,
     label: str | None,
+    encoding: str | None,
     events: Events,
 ) -> Rows:
     """One labelled file or folder in the classes of a model."""
@@ -93,11 +108,18 @@ def read_for(
             label=label,
             kind=kind,
             classes=classes,
+            encoding=encoding,
             progress=lambda done, most: events.progress("decode", done, most),
         )
     else:
         examples = load_labelled(
-            source, text=text, label=label, kind=kind, classes=classes, bad_rows="skip"
+            source,
+            text=text,
+            label=label,
+            kind=kind,
+            classes=classes,
+            encoding=encoding,
+            bad_rows="skip",
         )
     echo(examples, events)
     return examples

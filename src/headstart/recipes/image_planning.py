@@ -59,10 +59,10 @@ SAMPLE = 512  # images that are decoded
 def plan_images(data: Sequence[Path], *, settings: PretrainSettings, events: Events) -> Plan:
     """Forecast a pretraining run on images. Raises InputError if there are none."""
     settings = for_images(settings, data)
-    column = settings.images.column
-    side = usual_side(data, image=column)
+    column, encoding = settings.images.column, settings.data.encoding
+    side = usual_side(data, image=column, encoding=encoding)
     model, frame = image_model(settings.model, settings.images, None, side=side, seed=settings.seed)
-    sources = find_images(data, image=column)
+    sources = find_images(data, image=column, encoding=encoding)
     pixels, set_aside, rejected = _sample(sources, frame, events)
     if not len(pixels):
         raise InputError(f"{data[0]}: none of the first images can be used; see headstart check")

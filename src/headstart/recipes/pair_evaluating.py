@@ -53,33 +53,43 @@ def evaluate_pairs(
     *,
     text: str | None = None,
     label: str | None = None,
+    encoding: str | None = None,
     events: Events,
 ) -> Measured | Retrieved:
     """Retrieval where the images have captions, zero-shot classification where they have labels.
 
-    text: column of captions; label: of labels, which decides for classification.
+    text: column of captions; label: of labels, which decides for classification. encoding: of
+    tables, as in `read_rows`.
     """
-    if not holds_images(data, reads="images"):
+    if not holds_images(data, reads="images", encoding=encoding):
         raise InputError(
             f"{data[0]} holds text, but the model of {model.name} compares images with texts: give "
             "images with captions, or with labels"
         )
     towers = model.towers
-    sources = find_images(data, label=label, caption=text)
+    sources = find_images(data, label=label, caption=text, encoding=encoding)
     captioned = all(s.columns is not None and s.columns.caption for s in sources)
     if captioned and label is None:
-        return _retrieval(towers, Path(model.name), data, text=text, events=events)
-    return _zero_shot(towers, data, label=label, events=events)
+        run = Path(model.name)
+        return _retrieval(towers, run, data, text=text, encoding=encoding, events=events)
+    return _zero_shot(towers, data, label=label, encoding=encoding, events=events)
 
 
 def _retrieval(
-    towers: Towers, run: Path, data: Sequence[Path], *, text: str | None, events: Events
+    towers: Towers,
+    run: Path,
+    data: Sequence[Path],
+    *,
+    text: str | None,
+    encoding: str | None,
+    events: Events,
 ) -> Retrieved:
     """For a run folder beside colours and words alone, and how many images the run has seen."""
     pairs = load_pairs(
         data,
         side=towers.frame.image_size,
         caption=text,
+        encoding=encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     _echo(pairs.note, pairs.problems, events)
@@ -98,7 +108,12 @@ def _retrieval(
 
 
 def _zero_shot(
-    towers: Towers, data: Sequence[Path], *, label: str | None, events: Events
+    towers: Towers,
+    data: Sequence[Path],
+    *,
+    label: str | None,
+    encoding: str | None,
+    events: Events,
 ) -> Measured:
     """Classification by the names of the classes, beside always naming the largest one."""
     found = load_labelled_images(
@@ -106,6 +121,7 @@ def _zero_shot(
         side=towers.frame.image_size,
         label=label,
         kind="classes",
+        encoding=encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     _echo(found.note, found.problems, events)
@@ -119,7 +135,9 @@ def _zero_shot(
     return dataclasses.replace(result, others=others)
 
 
-def predict_pairs(model: PairModel, inputs: Sequence[str], *, events: Events) -> Predictions:
+def predict_pairs(
+    model: PairModel, inputs: Sequence[str], *, encoding: str | None = None, events: Events
+) -> Predictions:
     """The best text for each image, with its share among the texts; with one text, all images,
     those it fits best first, with their shares among the images.
 
@@ -131,7 +149,7 @@ def predict_pairs(model: PairModel, inputs: Sequence[str], *, events: Events) ->
         what = "images" if not paths else "texts"
         raise InputError(f"the inputs hold no {what}, but {model.name} compares both: {EXAMPLE}")
     towers = model.towers
-    images = load_images(paths, side=towers.frame.image_size)
+    images = load_images(paths, side=towers.frame.image_size, encoding=encoding)
     _echo("; ".join(images.notes), images.problems, events)
     tell_cut(towers.tokenizer, texts, towers.model, events)
     vectors = towers.images(

@@ -28,13 +28,14 @@ def predict(
     inputs: Sequence[str],
     *,
     text: str | None = None,
+    encoding: str | None = None,
     events: Events | None = None,
 ) -> Predictions:
     """Answer each input in order; an input that names a data file stands for the texts in it.
 
     model: as in `evaluate`; with one of images, inputs are files, folders and tables of images, and
-    each answer names its image. text: the column of tables. Raises InputError if there is nothing
-    to answer for, or the model has learnt no task.
+    each answer names its image. text: the column of tables. encoding: of files, as in `read_rows`.
+    Raises InputError if there is nothing to answer for, or the model has learnt no task.
     """
     listener = events or Silent()
 
@@ -43,16 +44,16 @@ def predict(
 
     predictor = opened(model)
     if isinstance(predictor, Author):
-        named = _all_texts(inputs, text, listener)
+        named = _all_texts(inputs, text, encoding, listener)
         tell_long(predictor.too_long(named), predictor.writing.room.source, listener)
         written = predictor.write(named, progress=progress)
         return Predictions([Prediction(t, w) for t, w in zip(named, written, strict=True)])
     if predictor.reads_images:
-        found = _images(predictor, inputs, text, listener)
+        found = _images(predictor, inputs, text, encoding, listener)
         named = list(found.origins)
         scores = predictor.scores_of(found.pixels, progress=progress)
     else:
-        named = _all_texts(inputs, text, listener)
+        named = _all_texts(inputs, text, encoding, listener)
         scores = predictor.scores(named, progress=progress)
     answers = predictor.name(scores)
     return Predictions(
@@ -76,7 +77,11 @@ def tell_long(lengths: np.ndarray, most: int, events: Events) -> None:
 
 
 def _images(
-    predictor: Predictor, inputs: Sequence[str], text: str | None, events: Events
+    predictor: Predictor,
+    inputs: Sequence[str],
+    text: str | None,
+    encoding: str | None,
+    events: Events,
 ) -> Images:
     """All images of the files, folders and tables, brought to the model's size."""
     if not inputs:
@@ -85,25 +90,28 @@ def _images(
     found = load_images(
         list(inputs),
         side=predictor.frame_of_images.image_size,
+        encoding=encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     tell(found.problems, events)
     return found
 
 
-def _all_texts(inputs: Sequence[str], column: str | None, events: Events) -> list[str]:
+def _all_texts(
+    inputs: Sequence[str], column: str | None, encoding: str | None, events: Events
+) -> list[str]:
     """The texts, and those in the files. Raises InputError if there is none."""
-    found = [each for item in inputs for each in _texts(item, column, events)]
+    found = [each for item in inputs for each in _texts(item, column, encoding, events)]
     if not found:
         raise InputError("there is no text to answer for: give texts, or files that hold some")
     return found
 
 
-def _texts(item: str, column: str | None, events: Events) -> Iterator[str]:
+def _texts(item: str, column: str | None, encoding: str | None, events: Events) -> Iterator[str]:
     if not _is_file(item):
         yield item
         return
-    for found in read_documents([item], text=column):
+    for found in read_documents([item], text=column, encoding=encoding):
         if isinstance(found, Problem):
             if found.outcome == "reject":
                 raise InputError(str(found))
