@@ -117,6 +117,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{table}：列“{image}”是图像，列“{text}”是文本；读取文本"
         "（加 --set images.column={image} 则读取图像）",
     ),
+    "texts_of_folder": (
+        "{folder} is a folder: {count:,} texts of its files are answered for",
+        "{folder} 是文件夹：对其文件中的 {count:,} 条文本作答",
+    ),
     "bytes_left_aside": (
         "{table}: the bytes in {columns} are not read (--set images.column=COLUMN reads images)",
         "{table}：不读取 {columns} 中的字节（加 --set images.column=列名 则读取图像）",

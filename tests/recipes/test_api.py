@@ -9,6 +9,7 @@ import headstart
 from headstart import recipes
 from headstart.config import Family
 from headstart.errors import InputError
+from headstart.recipes import answering
 from headstart.recipes.results import (
     FinetuneResult,
     Measured,
@@ -16,8 +17,6 @@ from headstart.recipes.results import (
     Predictions,
     PretrainResult,
 )
-from headstart.serve.author import Author
-from headstart.serve.predict import Predictor
 
 MEASURED = Measured("accuracy", 0.9, 0.88, 0.92, 480)
 
@@ -58,8 +57,7 @@ def test_pretrain_then_finetune_hands_the_run_on(stand_in):
 
 def test_a_fitted_model_is_opened_once_whatever_is_asked_of_it(stand_in, monkeypatch):
     opened = []
-    monkeypatch.setattr(Author, "open", lambda folder: None)
-    monkeypatch.setattr(Predictor, "open", lambda folder: opened.append(folder) or "the model")
+    monkeypatch.setattr(answering, "opened", lambda name: opened.append(name) or "the model")
     model = headstart.load("runs/b")
     assert opened == []
     calls = stand_in("evaluate", MEASURED)

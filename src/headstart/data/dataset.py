@@ -20,7 +20,7 @@ import numpy as np
 from headstart.data.columns import likely_text, missing_column, text_of
 from headstart.data.corpus import BadRows, Corpus, CorpusReport
 from headstart.data.delimited import LABEL_NAMES, TARGET_NAMES
-from headstart.data.files import Row, no_rows, read_rows
+from headstart.data.files import Row, absent, is_table, list_files, no_rows, read_rows
 from headstart.data.labels import (
     Kind,
     as_labels,
@@ -151,6 +151,8 @@ def load_labelled(
 def _read_all(
     path: str | Path, encoding: str | None, bad_rows: BadRows
 ) -> tuple[list[Row], list[Problem], int]:
+    if not Path(path).is_file():
+        raise InputError(_no_table(Path(path)))
     rows: list[Row] = []
     problems: list[Problem] = []
     for item in read_rows(path, encoding=encoding):
@@ -165,6 +167,24 @@ def _read_all(
     if not rows:
         stop_at([no_rows(str(path))])
     return rows, problems, sum(one.outcome != "warn" for one in problems)
+
+
+def _no_table(path: Path) -> str:
+    """What to say of a path that is not the one file of labelled texts."""
+    if not path.is_dir():
+        return absent(path)
+    tables = [one for one in list_files([path]) if is_table(one)]
+    if not tables:
+        return (
+            f"{path} is a folder of texts without labels, but labelled texts stand in one table: "
+            "give a csv, tsv, jsonl or parquet file with a column of texts and one of labels"
+        )
+    if len(tables) > 1:
+        return (
+            f"{path} is a folder, but labelled texts are read from one file: give one of its "
+            f"{len(tables)} tables, such as {tables[0]}"
+        )
+    return f"{path} is a folder, but labelled texts are read from one file: give {tables[0]}"
 
 
 def find_columns(

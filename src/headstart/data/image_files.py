@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow
 
-from headstart.data.files import TABLE_SUFFIXES, absent, list_files, look_at, read_rows
+from headstart.data.files import absent, is_table, list_files, look_at, read_rows
 from headstart.data.image_columns import ImageColumns, find_image_columns, is_image_name
 from headstart.data.image_paths import Beside
 from headstart.data.inline_images import inline_bytes, is_inline
@@ -123,11 +123,6 @@ def find_images(
             "and TIFF files, and for tables with a column of images)."
         )
     return found
-
-
-def is_table(path: Path) -> bool:
-    """Whether a file is named like a table."""
-    return path.name.lower().removesuffix(".gz").endswith(TABLE_SUFFIXES)
 
 
 def sample_of(path: Path, encoding: str | None) -> list[Row]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from headstart.data.files import Shape, look_at
+from headstart.data.files import Shape, is_table, look_at
 from headstart.data.image_columns import (
     CAPTION_NAMES,
     image_column,
@@ -24,7 +24,6 @@ from headstart.data.image_files import (
     ImageSource,
     data_files,
     find_images,
-    is_table,
     sample_of,
     tables_in,
     walk,

@@ -12,7 +12,8 @@ from headstart.evaluate.metrics import default_metric, score
 from headstart.evaluate.resampling import difference_interval
 from headstart.evaluate.wording import LEADING, rouge_difference
 from headstart.events import Events, Silent
-from headstart.recipes.evaluating import answers_of, read_for, read_texts
+from headstart.families import resolve
+from headstart.recipes.evaluating import answers_of, opened, read_for, read_texts
 from headstart.recipes.medium import Rows
 from headstart.recipes.results import Comparison
 from headstart.serve.author import Author
@@ -51,9 +52,9 @@ def compare(
         raise InputError("two models are needed: headstart compare runs/a runs/b --test test.csv")
     file = _Test(Path(test)) if test else _common_test(first, second)
     file = file if encoding is None else replace(file, encoding=encoding)
-    opened = [Author.open(name) or Predictor.open(name) for name in (first, second)]
-    authors = [one for one in opened if isinstance(one, Author)]
-    models = [one for one in opened if isinstance(one, Predictor)]
+    both = [opened(resolve(name)) for name in (first, second)]
+    authors = [one for one in both if isinstance(one, Author)]
+    models = [one for one in both if isinstance(one, Predictor)]
     if len(authors) == 1:
         raise InputError(
             f"{first} and {second} answer different questions: one writes texts, the other does not"

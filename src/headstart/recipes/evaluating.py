@@ -24,7 +24,7 @@ from headstart.serve.predict import Predictor
 
 
 def evaluate(
-    model: str | Predictor | Author | None,
+    predictor: Predictor | Author,
     data: Sequence[Path],
     *,
     text: str | None = None,
@@ -34,13 +34,10 @@ def evaluate(
 ) -> Measured:
     """Score a model on one labelled file.
 
-    model: a run folder, a Hugging Face folder, "hf:NAME", or what was opened from one before.
     encoding: of the file, as in `read_rows`.
-    Raises InputError if the file cannot be read, holds a label that the model does not know, or the
-    model has learnt no task.
+    Raises InputError if the file cannot be read or holds a label that the model does not know.
     """
     listener = events or Silent()
-    predictor = opened(model)
     if isinstance(predictor, Author):
         rows = read_texts(data, text=text, label=label, encoding=encoding, events=listener)
         return measured_texts([predictor], rows, listener)
@@ -49,13 +46,9 @@ def evaluate(
     return measured(answers[None], examples.labels, kind=examples.kind, classes=examples.classes)
 
 
-def opened(model: str | Predictor | Author | None) -> Predictor | Author:
-    """The model, loaded unless it is already. Raises InputError if there is none."""
-    if isinstance(model, Predictor | Author):
-        return model
-    if not model:
-        raise InputError("no model given: name a run folder, a Hugging Face folder, or hf:NAME")
-    return Author.open(model) or Predictor.open(model)
+def opened(folder: Path) -> Predictor | Author:
+    """The model of a folder that `resolve` gave. Raises InputError if it has learnt no task."""
+    return Author.at(folder) or Predictor.at(folder)
 
 
 def read_texts(

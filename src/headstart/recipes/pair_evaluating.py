@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.data.files import is_table
 from headstart.data.image_columns import is_image_name
-from headstart.data.image_files import find_images, is_table
+from headstart.data.image_files import find_images
 from headstart.data.image_kind import holds_images
 from headstart.data.image_leaks import find_image_leaks
 from headstart.data.images import load_images, load_labelled_images
@@ -25,8 +26,8 @@ from headstart.evaluate.colour_baseline import ColourBaseline
 from headstart.evaluate.towers import Towers
 from headstart.evaluate.zero_shot import class_vectors
 from headstart.events import Events
-from headstart.families import resolve
 from headstart.recipes.evaluating import measured
+from headstart.recipes.naming import names_path
 from headstart.recipes.pair_pretraining import measure, read_learnt, tell_cut
 from headstart.recipes.results import Measured, Prediction, Predictions, Retrieved
 from headstart.recipes.telling import tell
@@ -36,15 +37,10 @@ EXAMPLE = 'headstart predict RUN photo.jpg "a red shoe" "a blue shirt"'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PairModel:
-    """A model of two towers by its folder, loaded once. name: as it was asked for."""
+    """A model of two towers, loaded once. name: as it was asked for."""
 
     name: str
     towers: Towers
-
-    @classmethod
-    def open(cls, start: str) -> PairModel:
-        """From a run folder, a Hugging Face folder, or "hf:NAME"."""
-        return cls(start, Towers.open(resolve(start)))
 
 
 def evaluate_pairs(
@@ -170,22 +166,17 @@ def predict_pairs(
 
 
 def _is_images(item: str) -> bool:
-    """Whether an input names images; a name of an image without a file is a slip, and so is a file
+    """Whether an input names images. Raises InputError for a path that leads nowhere, or to a file
     of another kind.
     """
-    if not item:
+    if not names_path(item):
         return False
     path = Path(item)
-    try:
-        there = path.exists()
-    except OSError:  # too long for a path, so it is a text
-        return False
-    if not there and is_image_name(item) and " " not in item.strip():
-        raise InputError(f"{item} does not exist. Check the path, or quote the text to answer for.")
-    found = there and (path.is_dir() or is_image_name(item) or is_table(path))
-    if there and not found and path.suffix:
+    if path.is_dir() or is_image_name(item) or is_table(path):
+        return True
+    if path.suffix:
         raise InputError(f"{item} is a file, but none of images: give images or tables of them")
-    return found
+    return False
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

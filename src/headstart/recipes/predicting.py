@@ -7,33 +7,31 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.data.files import TABLE_SUFFIXES, TEXT_SUFFIXES, read_documents
+from headstart.data.files import read_documents
 from headstart.data.images import Images, load_images
 from headstart.data.record import Problem
 from headstart.errors import InputError
 from headstart.events import Events, Silent
-from headstart.recipes.evaluating import opened
 from headstart.recipes.image_building import refuse_text
+from headstart.recipes.naming import names_path
 from headstart.recipes.results import Prediction, Predictions
 from headstart.recipes.telling import tell
 from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
 from headstart.words import say
 
-LONGEST_PATH = 4096  # characters; a longer input is a text
-
 
 def predict(
-    model: str | Predictor | Author | None,
+    predictor: Predictor | Author,
     inputs: Sequence[str],
     *,
     text: str | None = None,
     encoding: str | None = None,
     events: Events | None = None,
 ) -> Predictions:
-    """Answer each input in order; an input that names a data file stands for the texts in it.
+    """Answer each input in order; one that names a file or folder stands for the texts in it.
 
-    model: as in `evaluate`; with one of images, inputs are files, folders and tables of images, and
+    With a model of images, inputs are files, folders and tables of images, and
     each answer names its image. text: the column of tables. encoding: of files, as in `read_rows`.
     Raises InputError if there is nothing to answer for, or the model has learnt no task.
     """
@@ -42,7 +40,6 @@ def predict(
     def progress(done: int, total: int) -> None:
         listener.progress("predict", done, total)
 
-    predictor = opened(model)
     if isinstance(predictor, Author):
         named = _all_texts(inputs, text, encoding, listener)
         tell_long(predictor.too_long(named), predictor.writing.room.source, listener)
@@ -108,27 +105,17 @@ def _all_texts(
 
 
 def _texts(item: str, column: str | None, encoding: str | None, events: Events) -> Iterator[str]:
-    if not _is_file(item):
+    if not names_path(item):
         yield item
         return
+    count = 0
     for found in read_documents([item], text=column, encoding=encoding):
         if isinstance(found, Problem):
             if found.outcome == "reject":
                 raise InputError(str(found))
             events.note(str(found))
         else:
+            count += 1
             yield found.text
-
-
-def _is_file(item: str) -> bool:
-    """Whether an input names a data file; a suffix without a file is a slip worth a message."""
-    if len(item) > LONGEST_PATH or "\n" in item or "\0" in item:
-        return False
-    known = item.lower().removesuffix(".gz").endswith((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
-    if not known:
-        return False
-    if Path(item).is_file():
-        return True
-    if " " in item.strip():
-        return False
-    raise InputError(f"{item} does not exist. Check the path, or quote the text to answer for.")
+    if Path(item).is_dir():
+        events.note(say("texts_of_folder", folder=item, count=count))
