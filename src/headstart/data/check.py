@@ -34,7 +34,7 @@ from headstart.data.files import (
     read_rows,
 )
 from headstart.data.image_leaks import ImageLeakReport
-from headstart.data.labels import look_written
+from headstart.data.labels import NO_VALUE, look_written
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.record import Outcome, Problem, problem, quoted, shown
 
@@ -197,6 +197,7 @@ def _check_table(
     if absent:
         tally.problems += absent
     classes: Counter[str] = Counter()
+    lacking: list[str] = []
     content, lengths = Content(), _lengths(sample, text_column, label_column, tally.room)
     for row in chain(start, rows):
         if isinstance(row, Problem):
@@ -210,6 +211,8 @@ def _check_table(
         content.look(words, row.line, text_column)
         if label_column is not None and len(classes) < MOST_CLASSES:
             classes[value] += 1
+        if value.casefold() in NO_VALUE:
+            lacking.append(str(row.line))
         content.look_beside(row, text_column)
         for each, long in zip((words, value), lengths, strict=False):
             long.look(each, row.line)
@@ -217,7 +220,7 @@ def _check_table(
     tally.problems += content.problems(source)
     tally.long += [one for each in lengths for one in each.long(source)]
     if label_column is not None and classes:
-        tally.problems += label_warnings(classes, source, label_column)
+        tally.problems += label_warnings(classes, lacking, source, label_column)
         tally.classes += classes
         tally.notes[-1] += f"; text {shown(text_column)!r}, label {shown(label_column)!r}"
     else:

@@ -22,11 +22,13 @@ from headstart.data.corpus import BadRows, Corpus, CorpusReport
 from headstart.data.delimited import LABEL_NAMES, TARGET_NAMES
 from headstart.data.files import Row, absent, is_table, list_files, no_rows, read_rows
 from headstart.data.labels import (
+    NO_VALUE,
     Kind,
     as_labels,
     class_warnings,
     kind_of,
     look_written,
+    no_value_among_numbers,
     separator_of,
 )
 from headstart.data.record import Problem, problem, shown, stop_at
@@ -123,7 +125,12 @@ def load_labelled(
         )
     labels, names, wrong = as_labels(kept, chosen, separator, classes, label_column)
     stop_at(wrong)
-    if chosen in ("classes", "multilabel"):
+    mixed: list[Problem] = []
+    if kind == "auto" and classes is None and chosen == "classes":
+        lines = [str(row.line) for row, _, value in kept if value.casefold() in NO_VALUE]
+        mixed = no_value_among_numbers(values, lines, source, label_column)
+        problems = mixed + problems
+    if chosen in ("classes", "multilabel") and not mixed:
         problems += class_warnings(values, separator, chosen, source, label_column)
     note = (
         f"{Path(source).name}: text {shown(text_column)!r}, label {shown(label_column)!r}, "

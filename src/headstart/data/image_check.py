@@ -14,7 +14,7 @@ from headstart.data.check import CheckReport
 from headstart.data.image_files import SPLITS, class_folder_remarks, class_of, walk
 from headstart.data.image_leaks import ImageLeakReport, find_image_leaks
 from headstart.data.images import Images, contradictions, load_images
-from headstart.data.labels import class_warnings
+from headstart.data.labels import NO_VALUE, class_warnings, no_value_among_numbers
 from headstart.data.pairs import caption_remarks
 from headstart.data.record import Problem, problem, quoted, shown
 
@@ -46,7 +46,10 @@ def check_images(
     if classes:
         labels = [name for name in images.labels if name]
         problems += contradictions(images)
-        problems += class_warnings(labels, "", "classes", str(given[0]), label or "")
+        named_so = zip(images.origins, images.labels, strict=True)
+        places = [origin for origin, name in named_so if name.casefold() in NO_VALUE]
+        found = no_value_among_numbers(labels, places, str(given[0]), label or "")
+        problems += found or class_warnings(labels, "", "classes", str(given[0]), label or "")
     problems += _folder_remarks(images, [Path(path) for path in given], classes)
     problems += _caption_remarks(images, str(given[0]))
     problems += also(images, str(given[0]))

@@ -26,7 +26,15 @@ from headstart.data.image_files import (
     read_pictures,
 )
 from headstart.data.image_store import DIGEST_BYTES, ImageStore
-from headstart.data.labels import Kind, as_labels, class_warnings, kind_of, separator_of
+from headstart.data.labels import (
+    NO_VALUE,
+    Kind,
+    as_labels,
+    class_warnings,
+    kind_of,
+    no_value_among_numbers,
+    separator_of,
+)
 from headstart.data.picture import Fault, Oddity, Raster, decode
 from headstart.data.record import Problem, Row, problem, shown, stop_at
 from headstart.errors import InputError
@@ -231,7 +239,12 @@ def load_labelled_images(
     stop_at(wrong)
     source = _source_of(paths)
     problems = [*images.problems, *contradictions(images)]
-    if chosen != "number":
+    mixed: list[Problem] = []
+    if kind == "auto" and classes is None and chosen == "classes":
+        places = [row.source for row, _, value in kept if value.casefold() in NO_VALUE]
+        mixed = no_value_among_numbers(values, places, source, label or "")
+        problems = mixed + problems
+    if chosen != "number" and not mixed:
         problems += class_warnings(values, separator, chosen, source, label or "")
     aside = images.quarantined + images.rejected
     note = (
