@@ -63,6 +63,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "模型 {family}-{size}：{layers} 层 x {hidden}，{parameters:.1f} M 参数，"
         "词表 {vocabulary:,}",
     ),
+    "plan_stage": (
+        "stage {number} of 2: {objective}, budget {budget}",
+        "第 {number} 阶段（共 2 个）：{objective}，预算 {budget}",
+    ),
     "plan_steps": (
         "about {steps:,} steps of {tokens:,} tokens, {epochs:.1f} passes over the corpus",
         "约 {steps:,} 步，每步 {tokens:,} 个词元，遍历语料 {epochs:.1f} 遍",

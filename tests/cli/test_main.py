@@ -47,8 +47,8 @@ FROZEN = {
                  "--set", *COMMON],
     "compare": ["MODEL", "MODEL", "--test", "--set", *COMMON],
     "check": ["DATA...", "--text", "--label", "--test", "--set", *COMMON],
-    "plan": ["DATA...", "--family", "--size", "--budget", "--text", "--vocab-size", "--max-length",
-             "--threads", *SETTINGS, *COMMON],
+    "plan": ["DATA...", "--family", "--size", "--objective", "--then", "--from", "--budget",
+             "--text", "--vocab-size", "--max-length", "--threads", *SETTINGS, *COMMON],
     "doctor": ["--measure", *COMMON],
     "demo": ["--out", "--budget", "--threads", *COMMON],
 }  # fmt: skip

@@ -365,6 +365,22 @@ def test_plan_speaks_of_images(place):
     assert "images/s on cpu" in lines[3]
 
 
+def test_plan_of_images_goes_on_from_a_run_and_in_two_stages(place, pretrained):
+    run = pretrained[0].folder
+    given = {**PIXELS, "budget": "10 steps", "start": str(run), "then": "contrast"}
+    plan = recipes.plan([place / "photos"], settings=make_settings(PretrainSettings, given=given))
+    config = json.loads((run / "model" / "config.json").read_text())
+    assert (plan.num_layers, plan.hidden_size) == (
+        config["num_hidden_layers"],
+        config["hidden_size"],
+    )
+    lines = [str(line) for line in plan.lines()]
+    assert lines[1].startswith(f"from {run}: vit, {plan.num_layers} layers x {plan.hidden_size}, ")
+    assert (lines[2], plan.steps) == ("stage 1 of 2: mae, budget 7 steps", 7)
+    assert plan.then is not None
+    assert (plan.then.objective, plan.then.steps) == ("contrast", 3)
+
+
 BAD = [
     (
         lambda place, run: hs.finetune(place / "photos", start=run),

@@ -325,13 +325,21 @@ def plan(
     *,
     family: str | None = None,
     size: str | None = None,
+    objective: str | None = None,
+    then: str | None = None,
+    start: Start | None = None,
     budget: str | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Result:
-    """Forecast a pretraining run: steps, passes, time, memory. Trains nothing."""
+    """Forecast a pretraining run: steps, passes, time, memory. Trains nothing.
+
+    then: of both stages. start: with the network and the vocabulary of what is gone on from.
+    """
     given = {
         **of_data(names_of(data)),
-        **of_network(family, size=size),
+        **of_network(family, size=size, objective=objective),
+        "start": start_of(start),
+        "then": then,
         "budget": budget,
         **(settings or {}),
     }

@@ -24,10 +24,11 @@ from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.families import load_model, resolve
 from headstart.recipes import image_pretraining, pair_pretraining, pretraining
+from headstart.recipes.forecasting import Plan
 from headstart.recipes.image_planning import plan_images
 from headstart.recipes.image_pretraining import for_images
 from headstart.recipes.media import what_it_reads
-from headstart.recipes.planning import Plan, plan_texts
+from headstart.recipes.planning import plan_texts
 from headstart.recipes.results import PretrainResult
 from headstart.recipes.staging import in_stages
 from headstart.words import say
@@ -76,11 +77,6 @@ def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | N
     Raises InputError if there is nothing to pretrain on.
     """
     listener = events or Silent()
-    if settings.then is not None:
-        raise InputError(
-            f"then is {settings.then}, but plan forecasts one stage: leave it out, and give the "
-            "budget of that stage"
-        )
     if not reads_images(data, settings, listener):
         return plan_texts(data, settings=settings, events=listener)
     if for_pairs(settings, data):
