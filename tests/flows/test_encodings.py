@@ -10,14 +10,16 @@ from PIL import Image
 
 import headstart as hs
 from headstart.cli.main import main
-from headstart.data.encoding import surely_utf8
+from headstart.data.encoding import likely_encoding, surely_utf8
 from headstart.data.image_check import check_images
 from headstart.data.image_kind import holds_images, without_captions
 from headstart.data.images import load_labelled_images, usual_side
 from headstart.data.pairs import load_pairs
 from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
+from headstart.events import Silent
 from headstart.families import find, save_model
+from headstart.recipes.generating import _prompts
 
 WORDS = {
     "gb18030": (
@@ -110,6 +112,13 @@ def test_python_takes_the_same_setting(made):
         assert verb("test.csv", **how) == verb("plain.csv")
 
 
+def test_prompts_of_a_file_are_read_in_their_encoding(made):
+    place, codec = made
+    found = [_prompts(place / name, how, Silent()) for name, how in
+             (("test.csv", codec), ("plain.csv", None))]  # fmt: skip
+    assert found[0] == found[1] != []
+
+
 def test_a_common_test_file_is_read_as_the_runs_read_it(made, tmp_path):
     place, codec = made
     (tmp_path / "train.csv").write_bytes((place / "train.csv").read_text("utf-8").encode(codec))
@@ -152,6 +161,26 @@ def test_a_utf_8_file_that_was_said_to_be_something_else_is_recognised(tmp_path)
         "2: byte 0xc3 at offset 13 is not ascii; the file looks like utf-8. Convert it to UTF-8, "
         "or add --set data.encoding=utf-8."
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "codec"),
+    [
+        ("a long English text with a label that is not\n" * 20 + "我的卡", "gb18030"),
+        ("a long English text with a label that is not\n" * 20 + "我的卡", "big5"),
+        ("“I think so”, said “I am”, and it’s “I do” then " * 9, "cp1252"),
+        ("déjà vu, où ça, près de Liège, à côté du café, Noël, œuvre " * 9, "cp1252"),
+        ("déjà vu, où ça, près de Liège, à côté du café, Noël " * 9, "latin-1"),
+        ("größer, Straße, öfter, Übermut, Ärger, weiß, Maß " * 9, "latin-1"),
+        ("\x81 and é", "latin-1"),  # which cp1252 does not know
+    ],
+)
+def test_the_likely_encoding_reads_the_text_also_where_most_of_it_is_ascii(text, codec):
+    data = text.encode(codec)
+    assert likely_encoding(data) == codec
+    assert data.decode(likely_encoding(data)) == text
+    if codec in ("gb18030", "big5"):
+        assert likely_encoding(data, but=codec) != codec
 
 
 @pytest.mark.parametrize("codec", ["gb18030", "big5", "utf-16-le", "utf-32-be", "latin-1"])

@@ -163,12 +163,13 @@ def likely_encoding(data: bytes, *, but: str = "utf-8") -> str:
     """
     if not but.startswith("utf-8") and _reads(data.lstrip(bytes(range(0x80, 0xC0))), "utf-8"):
         return "utf-8"
-    high = sum(byte >= 0x80 for byte in data)
-    if high >= 0.2 * len(data):
-        shares = {name: _common_share(data, name) for name in _EAST_ASIAN if name != but}
-        best = max(shares, key=lambda name: shares[name])
-        if shares[best] > 0.15:
-            return best
+    mostly = sum(byte >= 0x80 for byte in data) >= 0.2 * len(data)
+    # in shift_jis a Western quote and a letter are a character, and one of the commonest
+    names = [name for name in _EAST_ASIAN if name != but and (mostly or name != "shift_jis")]
+    shares = {name: _common_share(data, name) for name in names}
+    best = max(shares, key=lambda name: shares[name])
+    if shares[best] > 0.15:
+        return best
     if any(0x80 <= byte <= 0x9F for byte in data) and _reads(data, "cp1252"):
         return "cp1252"
     return "latin-1"
