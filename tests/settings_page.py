@@ -5,7 +5,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from headstart.config import FinetuneSettings, PretrainSettings, ReadSettings, ReportSettings
+from headstart.config import (
+    FinetuneSettings,
+    PretrainSettings,
+    PromptSettings,
+    ReadSettings,
+    ReportSettings,
+)
 from headstart.settings_file import describe, setting_names, verb_of
 
 KINDS = (PretrainSettings, FinetuneSettings, ReportSettings)
@@ -35,7 +41,8 @@ def page() -> str:
     """The page as text."""
     parts = [HEAD]
     verbs = {kind: f"headstart {verb_of(kind)}" for kind in KINDS}
-    verbs[ReadSettings] = "headstart check, evaluate, predict, compare, generate"
+    verbs[ReadSettings] = "headstart check, evaluate, predict, compare"
+    verbs[PromptSettings] = "headstart generate"
     for kind, title in verbs.items():
         parts.append(f"## {title}\n")
         parts.append("| name | what it is | takes | default | unit | source of the default |")

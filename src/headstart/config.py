@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, m
 
 from headstart.abilities import OBJECTIVE_NEEDS, Family, ObjectiveName, families_for
 from headstart.budget import Budget, parse_budget
-from headstart.image_sections import ImageSettings, PairSettings, PictureSettings
+from headstart.image_sections import ColumnSettings, ImageSettings, PairSettings, PictureSettings
 from headstart.sections import (
     MachineSettings,
     ModelSettings,
@@ -35,7 +35,9 @@ from headstart.task_sections import (
 )
 
 __all__ = [
+    "AS_FOUND",
     "OBJECTIVE_NEEDS",
+    "ColumnSettings",
     "DataSettings",
     "Family",
     "FileSettings",
@@ -52,6 +54,7 @@ __all__ = [
     "PairSettings",
     "PictureSettings",
     "PretrainSettings",
+    "PromptSettings",
     "ReadSettings",
     "ReportSettings",
     "ScheduleSettings",
@@ -282,10 +285,21 @@ class ReportSettings(Settings):
         return self
 
 
-class ReadSettings(Settings):
-    """What the verbs that train nothing can be told of the files they read."""
+class PromptSettings(Settings):
+    """What a verb that reads prompts can be told of their file."""
 
     data: FileSettings = Field(default_factory=FileSettings, description="How files are read.")
+
+
+class ReadSettings(PromptSettings):
+    """What the verbs that train nothing can be told of the files they read."""
+
+    images: ColumnSettings = Field(
+        default_factory=ColumnSettings, description="How tables of images are read."
+    )
+
+
+AS_FOUND = ReadSettings()
 
 
 # of families that cannot do the usual one

@@ -427,4 +427,19 @@ def test_lines_from_stdin_stand_where_a_dash_does_in_any_encoding(stand_in, monk
         pipe(chinese)
         assert leave(verb, "runs/a", "-", "--set", "data.encoding=gb18030") == 0
         assert called.arguments == ("runs/a", ["我的银行卡丢了", "怎么办"])
-        assert called.keywords["encoding"] == "gb18030"
+    assert called.keywords["encoding"] == "gb18030"
+
+
+def test_the_verbs_that_train_nothing_are_told_how_files_are_read(stand_in):
+    told = split("--set data.encoding=big5 --set images.column=photo")
+    measured = Measured("f1", 0.5, 0.4, 0.6, 10)
+    for verb, given, result in (
+        ("evaluate", "runs/a t.csv", measured),
+        ("predict", "runs/a t.csv", Predictions([])),
+        ("compare", "runs/a runs/b", Comparison("a", "b", "f1", 0.5, 0.6, 0.1, 0, 0.2, "")),
+        ("check", "t.csv", measured),
+    ):
+        called = stand_in(verb, result)
+        assert leave(verb, *split(given), *told) == 0
+        read = called.keywords["read"]
+        assert (read.data.encoding, read.images.column) == ("big5", "photo")

@@ -139,7 +139,7 @@ def test_other_settings_are_refused_by_name(made, capsys):
     place, _ = made
     for given, message in (
         ("data.encodng=x", "--set: data.encodng: no such setting. Did you mean data.encoding?\n"),
-        ("seed=3", "--set: seed: no such setting. Known here: data.\n"),
+        ("seed=3", "--set: seed: no such setting. Known here: data, images.\n"),
         ("gbk", "--set 'gbk': must be name=value, for example --set data.encoding=gb18030\n"),
         (
             "data.encoding=klingon",

@@ -349,6 +349,29 @@ def test_check_finds_what_is_wrong_with_images_and_test_images_among_them(place,
     assert any("corpus images in the test set (4 exact" in text for text in texts)
 
 
+def test_a_column_of_images_can_be_named_where_nothing_is_trained(place, tuned, tmp_path):
+    rows = ["first,second,label"]
+    for number, name in enumerate(("bar", "pole", "square")):
+        data = encoded(shape(name, seed=number))
+        (tmp_path / f"{number}.png").write_bytes(data)
+        (tmp_path / f"no{number}.png").write_bytes(data[:40])
+        rows.append(f"no{number}.png,{number}.png,{name}")
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(rows))
+    how = {"settings": {"images.column": "second"}}
+    assert hs.check(path, **how).report.accepted == 3
+    assert tuned.evaluate(path, **how).rows == 3
+    assert [a.text for a in tuned.predict(str(path), **how)] == [f"{path}:{n}" for n in (2, 3, 4)]
+    assert hs.compare(tuned.folder, tuned.folder, test=path, **how).difference == 0
+    for verb in (lambda: tuned.evaluate(path), lambda: tuned.predict(str(path))):
+        with pytest.raises(InputError) as caught:
+            verb()
+        assert str(caught.value).endswith(
+            "no column holds images or paths of images (found: first, second, label). Name it with "
+            "--set images.column=COLUMN"
+        )
+
+
 def test_plan_speaks_of_images(place):
     notes = Notes()
     given = {**PIXELS, **NET, "budget": "100 steps", "data.tokens_per_batch": 340}

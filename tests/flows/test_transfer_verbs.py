@@ -305,6 +305,20 @@ def test_a_folder_of_texts_is_read_file_by_file(folder, probed, messages, tmp_pa
         hs.predict(folder / "probed", str(tmp_path / "empty"))
 
 
+def test_a_column_of_images_is_refused_where_texts_are_read(folder, probed):
+    how = {"settings": {"images.column": "photo"}}
+    for verb in (
+        lambda: probed[0].evaluate(folder / "test.csv", **how),
+        lambda: probed[0].predict("hello", **how),
+        lambda: hs.check(folder / "test.csv", **how),
+    ):
+        with pytest.raises(InputError) as caught:
+            verb()
+        assert str(caught.value) == (
+            "texts are read here, so there is no column of images 'photo': leave images.column out"
+        )
+
+
 def test_a_folder_is_no_labelled_file(folder, probed, start, tmp_path):
     (tmp_path / "a.txt").write_text("hello", encoding="utf-8")
     run, more = folder / "probed", tmp_path / "more"

@@ -9,9 +9,11 @@ from pathlib import Path
 from headstart import recipes
 from headstart.cli import options as o
 from headstart.cli.session import Session, demand
+from headstart.config import PromptSettings
 from headstart.data.opening import piped_lines
 from headstart.errors import HeadstartError, InputError
-from headstart.recipes.given import encoding_of
+from headstart.recipes.given import reading
+from headstart.settings_file import make_settings
 
 
 def evaluate(
@@ -19,7 +21,7 @@ def evaluate(
     data: o.Labels = None,
     text: o.Text = None,
     label: o.Label = None,
-    reading: o.Reading = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -30,11 +32,9 @@ def evaluate(
     session = Session(lang=o.chosen(lang), as_json=as_json)
     demand(data or (), what="labelled file", example="headstart evaluate runs/task test.csv")
     paths = [Path(name) for name in data or ()]
-    encoding = encoding_of(overrides=reading or ())
+    read = reading(overrides=overrides or ())
     with session.events as events:
-        result = recipes.evaluate(
-            model, paths, text=text, label=label, encoding=encoding, events=events
-        )
+        result = recipes.evaluate(model, paths, text=text, label=label, read=read, events=events)
     session.finish(result)
 
 
@@ -42,7 +42,7 @@ def predict(
     model: o.ModelArgument,
     inputs: o.Inputs = None,
     text: o.Text = None,
-    reading: o.Reading = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -56,10 +56,10 @@ def predict(
         what="input",
         example='headstart predict runs/task "some text"',
     )
-    encoding = encoding_of(overrides=reading or ())
-    given = _with_stdin(inputs or (), encoding)
+    read = reading(overrides=overrides or ())
+    given = _with_stdin(inputs or (), read.data.encoding)
     with session.events as events:
-        result = recipes.predict(model, given, text=text, encoding=encoding, events=events)
+        result = recipes.predict(model, given, text=text, read=read, events=events)
     session.finish(result)
 
 
@@ -76,7 +76,7 @@ def generate(
     repetition_penalty: o.RepetitionPenalty = None,
     stop: o.Stop = None,
     seed: o.Seed = None,
-    reading: o.Reading = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -91,7 +91,7 @@ def generate(
             what="prompt",
             example='headstart generate runs/docs "Dear customer"',
         )
-    encoding = encoding_of(overrides=reading or ())
+    encoding = make_settings(PromptSettings, overrides=overrides or ()).data.encoding
     given = _with_stdin(prompts or (), encoding)
     choices = {
         "max_new": max_new,
@@ -133,7 +133,7 @@ def compare(
     first: o.ModelArgument,
     second: o.ModelArgument,
     data: o.Test = None,
-    reading: o.Reading = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -142,9 +142,9 @@ def compare(
     Example: headstart compare runs/a runs/b
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
-    encoding = encoding_of(overrides=reading or ())
+    read = reading(overrides=overrides or ())
     with session.events as events:
-        result = recipes.compare(first, second, test=data, encoding=encoding, events=events)
+        result = recipes.compare(first, second, test=data, read=read, events=events)
     session.finish(result)
 
 
@@ -153,7 +153,7 @@ def check(
     text: o.Text = None,
     label: o.Label = None,
     test: o.Test = None,
-    reading: o.Reading = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -162,11 +162,9 @@ def check(
     Example: headstart check labels.csv --test test.csv
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
-    encoding = encoding_of(overrides=reading or ())
+    read = reading(overrides=overrides or ())
     with session.events as events:
-        result = recipes.check(
-            data, text=text, label=label, test=test, encoding=encoding, events=events
-        )
+        result = recipes.check(data, text=text, label=label, test=test, read=read, events=events)
     session.finish(result)
     if getattr(result, "rejected", 0):
         raise Unusable

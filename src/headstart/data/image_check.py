@@ -24,6 +24,7 @@ SIDE = 32  # pixels, at which copies are compared
 def check_images(
     paths: str | Path | Sequence[str | Path],
     *,
+    image: str | None = None,
     label: str | None = None,
     test: str | Path | None = None,
     encoding: str | None = None,
@@ -32,15 +33,21 @@ def check_images(
 ) -> CheckReport:
     """Decode every image under the paths and report all that is wrong with them.
 
-    label: a column; images without a label are then set aside. test: a test file or folder, to be
-    checked for its classes and for copies of its images in the data. encoding: of tables, as in
-    `read_rows`. also: what else there is to remark on the images of this source.
+    image, label: columns; with a label named, images without one are set aside. test: a test file
+    or folder, to be checked for its classes and for copies of its images in the data. encoding: of
+    tables, as in `read_rows`. also: what else there is to remark on the images of this source.
     Raises InputError when there is no image that can be used.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     named = label is not None
     images = load_images(
-        given, side=SIDE, label=label, labelled=named, encoding=encoding, progress=progress
+        given,
+        side=SIDE,
+        image=image,
+        label=label,
+        labelled=named,
+        encoding=encoding,
+        progress=progress,
     )
     problems, classes = list(images.problems), _classes(images)
     if classes:
@@ -55,7 +62,10 @@ def check_images(
     problems += also(images, str(given[0]))
     leaks, notes = None, list(images.notes)
     if test is not None:
-        leaks, found, tested = _check_test(images, classes, test, label, encoding)
+        tested = load_images(
+            test, side=SIDE, image=image, label=label, labelled=named, encoding=encoding
+        )
+        leaks, found = _check_test(images, classes, test, tested)
         problems += found
         notes += tested.notes
     return CheckReport(
@@ -117,11 +127,8 @@ def _check_test(
     images: Images,
     classes: Counter[str],
     test: str | Path,
-    label: str | None,
-    encoding: str | None,
-) -> tuple[ImageLeakReport, list[Problem], Images]:
-    labelled = label is not None
-    tested = load_images(test, side=SIDE, label=label, labelled=labelled, encoding=encoding)
+    tested: Images,
+) -> tuple[ImageLeakReport, list[Problem]]:
     problems = list(tested.problems)
     for name in _classes(tested) if classes else ():
         if name not in classes:
@@ -135,4 +142,4 @@ def _check_test(
     if leaks.drop:
         fix = "They are left out of pretraining; remove them from training data."
         problems.append(problem(37, "warn", source=str(test), message=f"{leaks}.", fix=fix))
-    return leaks, problems, tested
+    return leaks, problems

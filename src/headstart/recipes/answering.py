@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from headstart.config import AS_FOUND, ReadSettings
 from headstart.errors import InputError
 from headstart.evaluate.towers import Towers, has_towers
 from headstart.events import Events, Silent
@@ -39,18 +40,14 @@ def evaluate(
     *,
     text: str | None = None,
     label: str | None = None,
-    encoding: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Measured | Retrieved:
     """Score a model on data; see `evaluating` for texts and `pair_evaluating` for two towers."""
     listener, ready = events or Silent(), opened(model)
     if isinstance(ready, PairModel):
-        return evaluate_pairs(
-            ready, data, text=text, label=label, encoding=encoding, events=listener
-        )
-    return evaluating.evaluate(
-        ready, data, text=text, label=label, encoding=encoding, events=listener
-    )
+        return evaluate_pairs(ready, data, text=text, label=label, read=read, events=listener)
+    return evaluating.evaluate(ready, data, text=text, label=label, read=read, events=listener)
 
 
 def predict(
@@ -58,11 +55,11 @@ def predict(
     inputs: Sequence[str],
     *,
     text: str | None = None,
-    encoding: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Predictions:
     """Answer each input in order; see `predicting` for texts and `pair_evaluating` for images."""
     listener, ready = events or Silent(), opened(model)
     if isinstance(ready, PairModel):
-        return predict_pairs(ready, inputs, encoding=encoding, events=listener)
-    return predicting.predict(ready, inputs, text=text, encoding=encoding, events=listener)
+        return predict_pairs(ready, inputs, read=read, events=listener)
+    return predicting.predict(ready, inputs, text=text, read=read, events=listener)

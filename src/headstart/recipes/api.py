@@ -22,7 +22,6 @@ from headstart.recipes.given import (
     PathLike,
     Start,
     demanded,
-    encoding_of,
     name_of,
     names_of,
     of_data,
@@ -31,6 +30,7 @@ from headstart.recipes.given import (
     of_towers,
     of_transfer,
     path_of,
+    reading,
     start_of,
 )
 from headstart.recipes.machine import doctor
@@ -221,7 +221,7 @@ def evaluate(
     """Score a fine-tuned model on a labelled file, with a 95 % interval.
 
     A model of images and texts: on labelled images by the names of the labels, or, on images with
-    captions, how often both find each other. settings: "data.encoding".
+    captions, how often both find each other. settings: "data.encoding", "images.column".
     """
     return load(model).evaluate(data, text=text, label=label, settings=settings)
 
@@ -236,7 +236,7 @@ def predict(
     """Answers of a fine-tuned model for texts or images, or for those in files, in their order.
 
     A model of images and texts takes images and texts, and answers each image with a text.
-    settings: "data.encoding" of the files.
+    settings: "data.encoding", "images.column" of the files.
     """
     return load(model).predict(inputs, text=text, settings=settings)
 
@@ -292,10 +292,10 @@ def compare(
 ) -> Comparison:
     """Compare two runs on the same examples, with an interval for the difference.
 
-    settings: "data.encoding" of the test file.
+    settings: "data.encoding", "images.column" of the test file.
     """
-    names, encoding = (start_of(first), start_of(second)), encoding_of(settings)
-    result = recipes.compare(*names, test=name_of(test), encoding=encoding, events=Silent())
+    names, read = (start_of(first), start_of(second)), reading(settings)
+    result = recipes.compare(*names, test=name_of(test), read=read, events=Silent())
     assert isinstance(result, Comparison)
     return result
 
@@ -310,11 +310,11 @@ def check(
 ) -> Result:
     """Every problem of texts, images or labelled examples, in one pass.
 
-    settings: "data.encoding".
+    settings: "data.encoding", "images.column".
     """
     names = [str(path) for path in demanded(names_of(data) or (), "data")]
     result = recipes.check(
-        names, text=text, label=label, test=name_of(test), encoding=encoding_of(settings)
+        names, text=text, label=label, test=name_of(test), read=reading(settings)
     )
     assert isinstance(result, Result)
     return result

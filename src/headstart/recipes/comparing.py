@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.config import FinetuneSettings
+from headstart.config import AS_FOUND, FinetuneSettings, ReadSettings
 from headstart.errors import HeadstartError, InputError
 from headstart.evaluate.metrics import default_metric, score
 from headstart.evaluate.resampling import difference_interval
@@ -25,12 +25,12 @@ from headstart.words import say
 
 @dataclass(frozen=True)
 class _Test:
-    """The labelled file, its columns and its encoding; None: found from the file."""
+    """The labelled file, its columns, and how it is read."""
 
     path: Path
     text: str | None = None
     label: str | None = None
-    encoding: str | None = None
+    read: ReadSettings = AS_FOUND
 
 
 def compare(
@@ -38,20 +38,19 @@ def compare(
     second: str | None,
     *,
     test: str | None = None,
-    encoding: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Comparison:
     """Compare two fine-tuned models row by row.
 
-    test: the labelled file, in this encoding; without one, the test file that both runs were made
-        with, as they read it.
+    test: the labelled file; without one, the test file that both runs were made with.
+    read: how it is read; of the common test file, if other than the first run read it.
     Raises InputError if there is none, or if the models answer with different classes.
     """
     listener = events or Silent()
     if not first or not second:
         raise InputError("two models are needed: headstart compare runs/a runs/b --test test.csv")
-    file = _Test(Path(test)) if test else _common_test(first, second)
-    file = file if encoding is None else replace(file, encoding=encoding)
+    file = _Test(Path(test), read=read) if test else _common_test(first, second, read)
     both = [opened(resolve(name)) for name in (first, second)]
     authors = [one for one in both if isinstance(one, Author)]
     models = [one for one in both if isinstance(one, Predictor)]
@@ -89,7 +88,7 @@ def _rows(model: Predictor, file: _Test, events: Events) -> Rows:
         [file.path],
         text=file.text,
         label=file.label,
-        encoding=file.encoding,
+        read=file.read,
         events=events,
     )
 
@@ -97,9 +96,7 @@ def _rows(model: Predictor, file: _Test, events: Events) -> Rows:
 def _compare_texts(
     names: tuple[str, str], authors: Sequence[Author], file: _Test, events: Events
 ) -> Comparison:
-    rows = read_texts(
-        [file.path], text=file.text, label=file.label, encoding=file.encoding, events=events
-    )
+    rows = read_texts([file.path], text=file.text, label=file.label, read=file.read, events=events)
     written = [author.write(rows.texts) for author in authors]
     one, two, gap = rouge_difference(written[0], written[1], rows.labels.tolist())
     values = [one.value, two.value]
@@ -132,16 +129,21 @@ def _comparison(
     )
 
 
-def _common_test(first: str, second: str) -> _Test:
-    """The test file that both runs name in run.yaml, and how the first one reads it."""
+def _common_test(first: str, second: str, read: ReadSettings) -> _Test:
+    """The test file that both runs name in run.yaml, read as the first one does but for `read`."""
     found = [_settings_of(Path(name)) for name in (first, second)]
     tests = [None if one is None else one.test for one in found]
     if found[0] is None or tests[0] is None or tests[0] != tests[1]:
         raise InputError(
             f"{first} and {second} name no common test file: give one with --test test.csv"
         )
-    how = found[0].data
-    return _Test(Path(tests[0]), how.text, how.label, how.encoding)
+    how = found[0]
+    given = {
+        "data.encoding": read.data.encoding or how.data.encoding,
+        "images.column": read.images.column or how.images.column,
+    }
+    both = make_settings(ReadSettings, given=given)
+    return _Test(Path(tests[0]), how.data.text, how.data.label, both)
 
 
 def _settings_of(run: Path) -> FinetuneSettings | None:

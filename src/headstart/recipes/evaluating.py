@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.config import AS_FOUND, ReadSettings
 from headstart.data.dataset import Labelled, load_labelled
 from headstart.data.images import LabelledImages, load_labelled_images
 from headstart.data.labels import Kind
@@ -14,7 +15,7 @@ from headstart.errors import InputError
 from headstart.evaluate.metrics import Metric, default_metric, score
 from headstart.evaluate.resampling import score_interval
 from headstart.events import Events, Silent
-from headstart.recipes.image_building import refuse_text
+from headstart.recipes.image_building import refuse_images, refuse_text
 from headstart.recipes.medium import Rows
 from headstart.recipes.results import Measured
 from headstart.recipes.telling import echo
@@ -29,19 +30,19 @@ def evaluate(
     *,
     text: str | None = None,
     label: str | None = None,
-    encoding: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Measured:
     """Score a model on one labelled file.
 
-    encoding: of the file, as in `read_rows`.
+    read: how the file is read.
     Raises InputError if the file cannot be read or holds a label that the model does not know.
     """
     listener = events or Silent()
     if isinstance(predictor, Author):
-        rows = read_texts(data, text=text, label=label, encoding=encoding, events=listener)
+        rows = read_texts(data, text=text, label=label, read=read, events=listener)
         return measured_texts([predictor], rows, listener)
-    examples = read_for(predictor, data, text=text, label=label, encoding=encoding, events=listener)
+    examples = read_for(predictor, data, text=text, label=label, read=read, events=listener)
     answers = answers_of(predictor, examples, events=listener)
     return measured(answers[None], examples.labels, kind=examples.kind, classes=examples.classes)
 
@@ -56,16 +57,17 @@ def read_texts(
     *,
     text: str | None,
     label: str | None,
-    encoding: str | None,
+    read: ReadSettings,
     events: Events,
 ) -> Labelled:
     """One file of texts and of what is to be written after each."""
+    refuse_images(read)
     found = load_labelled(
         one_file(data),
         text=text,
         label=label,
         kind="text",
-        encoding=encoding,
+        encoding=read.data.encoding,
         bad_rows="skip",
         written=True,
     )
@@ -86,7 +88,7 @@ def read_for(
     *,
     text: str | None,
     label: str | None,
-    encoding: str | None,
+    read: ReadSettings,
     events: Events,
 ) -> Rows:
     """One labelled file or folder in the classes of a model."""
@@ -98,20 +100,22 @@ def read_for(
         examples = load_labelled_images(
             source,
             side=predictor.frame_of_images.image_size,
+            image=read.images.column,
             label=label,
             kind=kind,
             classes=classes,
-            encoding=encoding,
+            encoding=read.data.encoding,
             progress=lambda done, most: events.progress("decode", done, most),
         )
     else:
+        refuse_images(read)
         examples = load_labelled(
             source,
             text=text,
             label=label,
             kind=kind,
             classes=classes,
-            encoding=encoding,
+            encoding=read.data.encoding,
             bad_rows="skip",
         )
     echo(examples, events)

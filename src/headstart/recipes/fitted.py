@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from headstart import recipes
 from headstart.events import Silent
-from headstart.recipes.given import Data, encoding_of, names_of
+from headstart.recipes.given import Data, names_of, reading
 from headstart.recipes.results import (
     FinetuneResult,
     Measured,
@@ -54,7 +54,7 @@ class Fitted:
             paths,
             text=text,
             label=label,
-            encoding=encoding_of(settings),
+            read=reading(settings),
             events=Silent(),
         )
         assert isinstance(result, Measured | Retrieved)
@@ -70,7 +70,7 @@ class Fitted:
         """Answers for texts or images, or those in files; text: the column of tables of texts."""
         given = [inputs] if isinstance(inputs, str) else list(inputs)
         result = recipes.predict(
-            self.predictor, given, text=text, encoding=encoding_of(settings), events=Silent()
+            self.predictor, given, text=text, read=reading(settings), events=Silent()
         )
         assert isinstance(result, Predictions)
         return list(result.answers)

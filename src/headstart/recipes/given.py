@@ -61,11 +61,11 @@ def of_run(out: str | None, *, threads: int | None, seed: int | None = None) -> 
     return {"out": out, "machine.threads": threads, "seed": seed}
 
 
-def encoding_of(
+def reading(
     given: Mapping[str, object] | None = None, *, overrides: Sequence[str] = ()
-) -> str | None:
-    """Of the files, where a verb that only reads them was told so by --set or `settings`."""
-    return make_settings(ReadSettings, given=given, overrides=overrides).data.encoding
+) -> ReadSettings:
+    """How files are read, where a verb that trains nothing is told so by --set or `settings`."""
+    return make_settings(ReadSettings, given=given, overrides=overrides)
 
 
 def names_of(data: Data | None) -> list[str] | None:

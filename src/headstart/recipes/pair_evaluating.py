@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.config import AS_FOUND, ReadSettings
 from headstart.data.files import is_table
 from headstart.data.image_columns import is_image_name
 from headstart.data.image_files import find_images
@@ -49,26 +50,27 @@ def evaluate_pairs(
     *,
     text: str | None = None,
     label: str | None = None,
-    encoding: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events,
 ) -> Measured | Retrieved:
     """Retrieval where the images have captions, zero-shot classification where they have labels.
 
-    text: column of captions; label: of labels, which decides for classification. encoding: of
-    tables, as in `read_rows`.
+    text: column of captions; label: of labels, which decides for classification. read: how
+    tables are read.
     """
-    if not holds_images(data, reads="images", encoding=encoding):
+    image, encoding = read.images.column, read.data.encoding
+    if not holds_images(data, image=image, reads="images", encoding=encoding):
         raise InputError(
             f"{data[0]} holds text, but the model of {model.name} compares images with texts: give "
             "images with captions, or with labels"
         )
     towers = model.towers
-    sources = find_images(data, label=label, caption=text, encoding=encoding)
+    sources = find_images(data, image=image, label=label, caption=text, encoding=encoding)
     captioned = all(s.columns is not None and s.columns.caption for s in sources)
     if captioned and label is None:
         run = Path(model.name)
-        return _retrieval(towers, run, data, text=text, encoding=encoding, events=events)
-    return _zero_shot(towers, data, label=label, encoding=encoding, events=events)
+        return _retrieval(towers, run, data, text=text, read=read, events=events)
+    return _zero_shot(towers, data, label=label, read=read, events=events)
 
 
 def _retrieval(
@@ -77,7 +79,7 @@ def _retrieval(
     data: Sequence[Path],
     *,
     text: str | None,
-    encoding: str | None,
+    read: ReadSettings,
     events: Events,
 ) -> Retrieved:
     """For a run folder beside colours and words alone, and how many images the run has seen."""
@@ -85,7 +87,8 @@ def _retrieval(
         data,
         side=towers.frame.image_size,
         caption=text,
-        encoding=encoding,
+        image=read.images.column,
+        encoding=read.data.encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     _echo(pairs.note, pairs.problems, events)
@@ -108,7 +111,7 @@ def _zero_shot(
     data: Sequence[Path],
     *,
     label: str | None,
-    encoding: str | None,
+    read: ReadSettings,
     events: Events,
 ) -> Measured:
     """Classification by the names of the classes, beside always naming the largest one."""
@@ -117,7 +120,8 @@ def _zero_shot(
         side=towers.frame.image_size,
         label=label,
         kind="classes",
-        encoding=encoding,
+        image=read.images.column,
+        encoding=read.data.encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     _echo(found.note, found.problems, events)
@@ -132,7 +136,7 @@ def _zero_shot(
 
 
 def predict_pairs(
-    model: PairModel, inputs: Sequence[str], *, encoding: str | None = None, events: Events
+    model: PairModel, inputs: Sequence[str], *, read: ReadSettings = AS_FOUND, events: Events
 ) -> Predictions:
     """The best text for each image, with its share among the texts; with one text, all images,
     those it fits best first, with their shares among the images.
@@ -145,7 +149,12 @@ def predict_pairs(
         what = "images" if not paths else "texts"
         raise InputError(f"the inputs hold no {what}, but {model.name} compares both: {EXAMPLE}")
     towers = model.towers
-    images = load_images(paths, side=towers.frame.image_size, encoding=encoding)
+    images = load_images(
+        paths,
+        side=towers.frame.image_size,
+        image=read.images.column,
+        encoding=read.data.encoding,
+    )
     _echo("; ".join(images.notes), images.problems, events)
     tell_cut(towers.tokenizer, texts, towers.model, events)
     vectors = towers.images(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.config import AS_FOUND, ReadSettings
 from headstart.data.files import read_documents
 from headstart.data.images import Images, load_images
 from headstart.data.record import Problem
 from headstart.errors import InputError
 from headstart.events import Events, Silent
-from headstart.recipes.image_building import refuse_text
+from headstart.recipes.image_building import refuse_images, refuse_text
 from headstart.recipes.naming import names_path
 from headstart.recipes.results import Prediction, Predictions
 from headstart.recipes.telling import tell
@@ -26,13 +27,14 @@ def predict(
     inputs: Sequence[str],
     *,
     text: str | None = None,
-    encoding: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Predictions:
     """Answer each input in order; one that names a file or folder stands for the texts in it.
 
     With a model of images, inputs are files, folders and tables of images, and
-    each answer names its image. text: the column of tables. encoding: of files, as in `read_rows`.
+    each answer names its image. text: the column of tables. read: how files are
+    read.
     Raises InputError if there is nothing to answer for, or the model has learnt no task.
     """
     listener = events or Silent()
@@ -41,16 +43,16 @@ def predict(
         listener.progress("predict", done, total)
 
     if isinstance(predictor, Author):
-        named = _all_texts(inputs, text, encoding, listener)
+        named = _all_texts(inputs, text, read, listener)
         tell_long(predictor.too_long(named), predictor.writing.room.source, listener)
         written = predictor.write(named, progress=progress)
         return Predictions([Prediction(t, w) for t, w in zip(named, written, strict=True)])
     if predictor.reads_images:
-        found = _images(predictor, inputs, text, encoding, listener)
+        found = _images(predictor, inputs, text, read, listener)
         named = list(found.origins)
         scores = predictor.scores_of(found.pixels, progress=progress)
     else:
-        named = _all_texts(inputs, text, encoding, listener)
+        named = _all_texts(inputs, text, read, listener)
         scores = predictor.scores(named, progress=progress)
     answers = predictor.name(scores)
     return Predictions(
@@ -77,7 +79,7 @@ def _images(
     predictor: Predictor,
     inputs: Sequence[str],
     text: str | None,
-    encoding: str | None,
+    read: ReadSettings,
     events: Events,
 ) -> Images:
     """All images of the files, folders and tables, brought to the model's size."""
@@ -87,7 +89,8 @@ def _images(
     found = load_images(
         list(inputs),
         side=predictor.frame_of_images.image_size,
-        encoding=encoding,
+        image=read.images.column,
+        encoding=read.data.encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     tell(found.problems, events)
@@ -95,10 +98,11 @@ def _images(
 
 
 def _all_texts(
-    inputs: Sequence[str], column: str | None, encoding: str | None, events: Events
+    inputs: Sequence[str], column: str | None, read: ReadSettings, events: Events
 ) -> list[str]:
     """The texts, and those in the files. Raises InputError if there is none."""
-    found = [each for item in inputs for each in _texts(item, column, encoding, events)]
+    refuse_images(read)
+    found = [each for item in inputs for each in _texts(item, column, read.data.encoding, events)]
     if not found:
         raise InputError("there is no text to answer for: give texts, or files that hold some")
     return found
