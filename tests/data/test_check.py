@@ -54,7 +54,7 @@ def test_a_column_that_is_not_there_is_reported_once(tmp_path):
     ]
     assert report.rejected == report.rows == 3
     far = check_data(path, text="x", label="y")
-    assert [one.message for one in far.problems if one.line == 0] == [
+    assert [f"{one.message} {one.fix}" for one in far.problems if one.line == 0] == [
         "no field 'x' (found: text, my label). Name it with --text COLUMN.",
         "no field 'y' (found: text, my label). Name it with --label COLUMN.",
     ]

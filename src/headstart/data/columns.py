@@ -45,17 +45,17 @@ def missing_column(row: Row, column: str, role: str) -> Problem:
     role: "text" or "label", as the options of the command line are called.
     """
     near = shown(nearest(column, row.fields))
-    hint = f" Name it with --{role} COLUMN."
+    fix = f"Name it with --{role} COLUMN."
     if near:
-        hint = f" Did you mean '{near}'? Write --{role} {shlex.quote(near)}."
+        fix = f"Did you mean '{near}'? Write --{role} {shlex.quote(near)}."
     return problem(
         21,
         "reject",
         source=row.source,
         line=row.line,
         column=column,
-        message=f"no field '{shown(column)}' (found: {', '.join(map(shown, row.fields))}).{hint}",
-        fix="",
+        message=f"no field '{shown(column)}' (found: {', '.join(map(shown, row.fields))}).",
+        fix=fix,
     )
 
 
