@@ -49,7 +49,7 @@ def test_a_column_that_is_not_there_is_reported_once(tmp_path):
     assert [str(one).split("a.csv")[1] for one in report.problems] == [
         " column \"my lable\": no field 'my lable' (found: text, my label). "
         "Did you mean 'my label'? Write --label 'my label'.",
-        ":4: this row has 1 cell, but the file has 2 columns (text, my label): \"c\". "
+        ':4: this row has 1 cell, but the file has 2 columns (text, my label): "c". '
         "Fill in the missing cells, or remove the row.",
     ]
     assert report.rejected == report.rows == 3

@@ -47,9 +47,7 @@ def fresh_and_returned(how: str) -> tuple[float, float]:
     return float(said[0]), float(said[1])
 
 
-@pytest.mark.skipif(
-    not hasattr(_c_library(), "malloc_trim"), reason="the C library is not glibc"
-)
+@pytest.mark.skipif(not hasattr(_c_library(), "malloc_trim"), reason="the C library is not glibc")
 def test_freed_memory_serves_again_within_the_context_and_goes_back_at_its_end():
     fresh, returned = fresh_and_returned("kept")
     assert fresh < 0.1

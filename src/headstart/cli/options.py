@@ -129,7 +129,7 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="Texts, images, or files of them (CLIP: images and texts); - reads lines from stdin.",
+        help="Texts, images, files and folders of them (CLIP: images and texts); - reads stdin.",
     ),
 ]
 Prompts = Annotated[
