@@ -5,9 +5,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
+from headstart.config import (
+    FinetuneSettings,
+    PretrainSettings,
+    PromptSettings,
+    ReadSettings,
+    ReportSettings,
+)
 from headstart.settings_file import describe, setting_names, verb_of
 
+KINDS = (PretrainSettings, FinetuneSettings, ReportSettings)
 HEAD = """# All settings
 
 ```bash
@@ -33,8 +40,11 @@ by `python tests/settings_page.py > docs/settings.md`; a test keeps it current.
 def page() -> str:
     """The page as text."""
     parts = [HEAD]
-    for kind in (PretrainSettings, FinetuneSettings, ReportSettings):
-        parts.append(f"## headstart {verb_of(kind)}\n")
+    verbs = {kind: f"headstart {verb_of(kind)}" for kind in KINDS}
+    verbs[ReadSettings] = "headstart check, evaluate, predict, compare"
+    verbs[PromptSettings] = "headstart generate"
+    for kind, title in verbs.items():
+        parts.append(f"## {title}\n")
         parts.append("| name | what it is | takes | default | unit | source of the default |")
         parts.append("|---|---|---|---|---|---|")
         parts += [row(kind, name, info) for name, info in setting_names(kind)]

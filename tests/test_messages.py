@@ -189,9 +189,9 @@ def test_a_missing_message_stays_as_it_is():
         ),
         (  # a place, a message, a hint behind it
             "E-DATA-021 a: b.csv:7 column \"x. y\": no field 'x. y' (found: text, lable). "
-            "Did you mean 'lable'? Set label=lable.",
+            "Did you mean 'lable'? Write --label lable.",
             'E-DATA-021 a: b.csv:7 column "x. y": 没有字段“x. y”（现有：text, lable）。'
-            "是否想用“lable”？请设 label=lable。",
+            "是否想用“lable”？请写 --label lable。",
         ),
         (  # the user's words are those of the catalogue
             'Q-DATA-022 texts:1 column "label": "label" is not a known label (texts, rows). '
@@ -364,7 +364,7 @@ def test_mistakes_in_settings_are_said_in_chinese(table, capsys):
     ("arguments", "chinese"),
     [
         (["reprot"], "没有命令“reprot”。是否想用“report”？"),
-        (["check", "--tex", "a", "x"], "没有选项 --tex（可能的选项：--test, --text）"),
+        (["check", "--tex", "a", "x"], "没有选项 --tex（可能的选项：--set, --test, --text）"),
         (["pretrain", "--seed", "x"], "“--seed”的值无效：必须是整数"),
         (["compare", "a", "b", "c"], "多余的参数（c）"),
         (["pretrain", "--seed"], "选项“--seed”需要一个值。"),

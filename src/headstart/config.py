@@ -1,4 +1,4 @@
-"""The settings of the verbs `pretrain`, `finetune` and `report`, made of shared sections.
+"""The settings of the verbs, made of shared sections; those that only read data share one.
 
 They are frozen values. Nothing is read here: files and overrides are `settings_file`'s work,
 numbers that depend on data are the recipes'.
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, m
 
 from headstart.abilities import OBJECTIVE_NEEDS, Family, ObjectiveName, families_for
 from headstart.budget import Budget, parse_budget
-from headstart.image_sections import ImageSettings, PairSettings, PictureSettings
+from headstart.image_sections import ColumnSettings, ImageSettings, PairSettings, PictureSettings
 from headstart.sections import (
     MachineSettings,
     ModelSettings,
@@ -25,6 +25,7 @@ from headstart.settings import Settings, refuse_overlap, setting
 from headstart.task_sections import (
     ArmName,
     DataSettings,
+    FileSettings,
     Kind,
     LabelSettings,
     Method,
@@ -34,9 +35,12 @@ from headstart.task_sections import (
 )
 
 __all__ = [
+    "AS_FOUND",
     "OBJECTIVE_NEEDS",
+    "ColumnSettings",
     "DataSettings",
     "Family",
+    "FileSettings",
     "FinetuneSettings",
     "ImageSettings",
     "Kind",
@@ -50,6 +54,8 @@ __all__ = [
     "PairSettings",
     "PictureSettings",
     "PretrainSettings",
+    "PromptSettings",
+    "ReadSettings",
     "ReportSettings",
     "ScheduleSettings",
     "Size",
@@ -277,6 +283,23 @@ class ReportSettings(Settings):
         if self.start is None:
             self.objective.refuse(self.model)
         return self
+
+
+class PromptSettings(Settings):
+    """What a verb that reads prompts can be told of their file."""
+
+    data: FileSettings = Field(default_factory=FileSettings, description="How files are read.")
+
+
+class ReadSettings(PromptSettings):
+    """What the verbs that train nothing can be told of the files they read."""
+
+    images: ColumnSettings = Field(
+        default_factory=ColumnSettings, description="How tables of images are read."
+    )
+
+
+AS_FOUND = ReadSettings()
 
 
 # of families that cannot do the usual one

@@ -8,13 +8,19 @@ from pydantic import model_validator
 
 from headstart.settings import Settings, setting
 
+COLUMN = "Column of a table that holds images or their paths; null: inferred."
+
+
+class ColumnSettings(Settings):
+    """How tables of images are read by what trains nothing."""
+
+    column: str | None = setting(None, COLUMN)
+
 
 class PictureSettings(Settings):
     """How images are read, cut into patches and varied."""
 
-    column: str | None = setting(
-        None, "Column of a table that holds images or their paths; null: inferred."
-    )
+    column: str | None = setting(None, COLUMN)
     size: int | None = setting(
         None,
         "Side to which images are brought; null: from the data, 32 to 224.",

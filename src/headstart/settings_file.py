@@ -47,6 +47,7 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "text_column": ("data.text",),
     "model_type": ("model.family",),
 }
+EXAMPLES = ("optimizer.lr=3e-4", "transfer.lr=3e-4", "data.encoding=gb18030")
 _SECRET = re.compile(r"token$|password|passwd|secret|api_?key|credential", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"\b(hf_|sk-|ghp_|github_pat_|AKIA)[A-Za-z0-9_-]{12,}")
 _SECRET_URL = re.compile(r"(://[^/\s:@]+:)[^@\s/]+@")
@@ -178,7 +179,7 @@ def _take_override(values: _Given, text: str, kind: type[Settings]) -> None:
     name, value = name.strip(), value.strip()
     if not equals or not name or not value:
         raise InputError(
-            f"--set {redact(text)!r}: must be name=value, for example --set optimizer.lr=3e-4"
+            f"--set {redact(text)!r}: must be name=value, for example --set {_example(kind)}"
         )
     parsed: object = value
     if value in ("null", "~"):
@@ -194,6 +195,12 @@ def _take_override(values: _Given, text: str, kind: type[Settings]) -> None:
             f"--set {name}.{inner[0]}={value}"
         )
     values.put(name, parsed, "--set")
+
+
+def _example(kind: type[Settings]) -> str:
+    """A setting that the verb has."""
+    names = {name for name, _ in setting_names(kind)}
+    return next(one for one in EXAMPLES if one.partition("=")[0] in names)
 
 
 def _problem(kind: type[Settings], values: _Given, detail: ErrorDetails) -> str:

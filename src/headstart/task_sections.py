@@ -28,6 +28,15 @@ Kind = Literal["auto", "classes", "multilabel", "number", "text"]
 TokenizerKind = Literal["wordpiece", "bpe", "unigram", "bytes"]
 
 
+ENCODING = "Encoding of the files; null: UTF-8 or a mark in the file."
+
+
+class FileSettings(Settings):
+    """How files are read by what trains nothing."""
+
+    encoding: str | None = setting(None, ENCODING)
+
+
 class TextSettings(Settings):
     """Which files, which columns, and how text becomes tokens."""
 
@@ -37,9 +46,7 @@ class TextSettings(Settings):
     kind: Kind = setting(
         "auto", "What labels are: one class, several, a number, or a text to be written."
     )
-    encoding: str | None = setting(
-        None, "Encoding of the files; null: UTF-8 or a mark in the file."
-    )
+    encoding: str | None = setting(None, ENCODING)
     tokenizer: TokenizerKind = setting(
         "wordpiece",
         "Kind of tokenizer trained on the corpus; bpe where the model learns to write.",

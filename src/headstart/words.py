@@ -63,6 +63,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "模型 {family}-{size}：{layers} 层 x {hidden}，{parameters:.1f} M 参数，"
         "词表 {vocabulary:,}",
     ),
+    "plan_stage": (
+        "stage {number} of 2: {objective}, budget {budget}",
+        "第 {number} 阶段（共 2 个）：{objective}，预算 {budget}",
+    ),
     "plan_steps": (
         "about {steps:,} steps of {tokens:,} tokens, {epochs:.1f} passes over the corpus",
         "约 {steps:,} 步，每步 {tokens:,} 个词元，遍历语料 {epochs:.1f} 遍",
@@ -116,6 +120,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "images.column={image} reads the images)",
         "{table}：列“{image}”是图像，列“{text}”是文本；读取文本"
         "（加 --set images.column={image} 则读取图像）",
+    ),
+    "texts_of_folder": (
+        "{folder} is a folder: {count:,} texts of its files are answered for",
+        "{folder} 是文件夹：对其文件中的 {count:,} 条文本作答",
     ),
     "bytes_left_aside": (
         "{table}: the bytes in {columns} are not read (--set images.column=COLUMN reads images)",

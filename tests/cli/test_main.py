@@ -40,15 +40,15 @@ FROZEN = {
                  "--max-length", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
     "finetune": ["DATA", "--from", "--method", "--task", "--test", "--text", "--label", "--epochs",
                  "--seeds", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
-    "evaluate": ["MODEL", "DATA", "--text", "--label", *COMMON],
-    "predict": ["MODEL", "INPUT...", "--text", *COMMON],
+    "evaluate": ["MODEL", "DATA", "--text", "--label", "--set", *COMMON],
+    "predict": ["MODEL", "INPUT...", "--text", "--set", *COMMON],
     "generate": ["MODEL", "PROMPT...", "--file", "--max-new", "--temperature", "--top-k", "--top-p",
                  "--beams", "--length-penalty", "--repetition-penalty", "--stop", "--seed",
-                 *COMMON],
-    "compare": ["MODEL", "MODEL", "--test", *COMMON],
-    "check": ["DATA...", "--text", "--label", "--test", *COMMON],
-    "plan": ["DATA...", "--family", "--size", "--budget", "--text", "--vocab-size", "--max-length",
-             "--threads", *SETTINGS, *COMMON],
+                 "--set", *COMMON],
+    "compare": ["MODEL", "MODEL", "--test", "--set", *COMMON],
+    "check": ["DATA...", "--text", "--label", "--test", "--set", *COMMON],
+    "plan": ["DATA...", "--family", "--size", "--objective", "--then", "--from", "--budget",
+             "--text", "--vocab-size", "--max-length", "--threads", *SETTINGS, *COMMON],
     "doctor": ["--measure", *COMMON],
     "demo": ["--out", "--budget", "--threads", *COMMON],
 }  # fmt: skip
@@ -294,8 +294,9 @@ def test_generate_passes_its_flags_on_and_lists_several_texts(stand_in, capsys):
     assert keywords.pop("show") is not None
     assert keywords.pop("events") is not None
     assert keywords == {
-        "file": Path("p.txt"), "stop": [".", "! "], "max_new": 9, "temperature": 0.5, "top_k": 4,
-        "top_p": 0.9, "beams": 1, "length_penalty": 1.5, "repetition_penalty": 1.2, "seed": 3,
+        "file": Path("p.txt"), "encoding": None, "stop": [".", "! "], "max_new": 9,
+        "temperature": 0.5, "top_k": 4, "top_p": 0.9, "beams": 1, "length_penalty": 1.5,
+        "repetition_penalty": 1.2, "seed": 3,
     }  # fmt: skip
     assert capsys.readouterr().out == "one two  three four\n卡       丢了\n"
     assert leave("generate", "runs/a", "one", "--json") == 0
@@ -403,10 +404,42 @@ def test_a_reader_that_leaves_early_ends_quietly():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_predict_reads_lines_from_stdin_where_a_dash_stands(stand_in, monkeypatch):
+def test_lines_from_stdin_stand_where_a_dash_does_in_any_encoding(stand_in, monkeypatch, capsys):
     import io
 
     called = stand_in("predict", Predictions([]))
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
+
+    def pipe(data):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+
+    pipe("\ufeffone\r\nzwölf\u2028ja\n".encode())
     assert leave("predict", "runs/a", "-", "three") == 0
-    assert called.arguments == ("runs/a", ["one", "two", "three"])
+    assert called.arguments == ("runs/a", ["one", "zwölf\u2028ja", "three"])
+    chinese = "我的银行卡丢了\n怎么办\n".encode("gb18030")
+    pipe(chinese)
+    assert leave("predict", "runs/a", "-") == 2
+    assert capsys.readouterr().err == (
+        "E-DATA-001 stdin:1: byte 0xce at offset 0 is not UTF-8; the file looks like gb18030. "
+        "Convert it to UTF-8, or add --set data.encoding=gb18030.\n"
+    )
+    for verb in ("predict", "generate"):
+        called = stand_in(verb, Predictions([]))
+        pipe(chinese)
+        assert leave(verb, "runs/a", "-", "--set", "data.encoding=gb18030") == 0
+        assert called.arguments == ("runs/a", ["我的银行卡丢了", "怎么办"])
+    assert called.keywords["encoding"] == "gb18030"
+
+
+def test_the_verbs_that_train_nothing_are_told_how_files_are_read(stand_in):
+    told = split("--set data.encoding=big5 --set images.column=photo")
+    measured = Measured("f1", 0.5, 0.4, 0.6, 10)
+    for verb, given, result in (
+        ("evaluate", "runs/a t.csv", measured),
+        ("predict", "runs/a t.csv", Predictions([])),
+        ("compare", "runs/a runs/b", Comparison("a", "b", "f1", 0.5, 0.6, 0.1, 0, 0.2, "")),
+        ("check", "t.csv", measured),
+    ):
+        called = stand_in(verb, result)
+        assert leave(verb, *split(given), *told) == 0
+        read = called.keywords["read"]
+        assert (read.data.encoding, read.images.column) == ("big5", "photo")

@@ -44,11 +44,21 @@ def test_a_clean_file_has_no_problems(tmp_path):
 
 
 def test_a_column_that_is_not_there_is_reported_once(tmp_path):
-    report = check_data(csv_file(tmp_path, ["a,x", "b,y"]), label="lable")
-    assert [one.message for one in report.problems if one.line == 0] == [
-        "no field 'lable' (found: text, label). Did you mean 'label'? Set label=label."
+    path = csv_file(tmp_path, ["a,x", "b,y", "c"], header="text,my label")
+    report = check_data(path, label="my lable")
+    assert [str(one).split("a.csv")[1] for one in report.problems] == [
+        " column \"my lable\": no field 'my lable' (found: text, my label). "
+        "Did you mean 'my label'? Write --label 'my label'.",
+        ':4: this row has 1 cell, but the file has 2 columns (text, my label): "c". '
+        "Fill in the missing cells, or remove the row.",
     ]
-    assert report.rejected == report.rows == 2
+    assert report.rejected == report.rows == 3
+    far = check_data(path, text="x", label="y")
+    assert [f"{one.message} {one.fix}" for one in far.problems if one.line == 0] == [
+        "no field 'x' (found: text, my label). Name it with --text COLUMN.",
+        "no field 'y' (found: text, my label). Name it with --label COLUMN.",
+    ]
+    assert len(far.problems) == 3
 
 
 def test_leaks_of_the_test_file_are_reported(tmp_path):

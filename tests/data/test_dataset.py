@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from headstart.data.check import check_data
 from headstart.data.dataset import Corpus, load_labelled
 from headstart.errors import InputError
 from real_data import data_dir
@@ -107,7 +108,7 @@ def test_an_unknown_column_names_the_nearest(tmp_path):
     path = csv_file(tmp_path, ["a,x", "b,y"])
     with pytest.raises(InputError) as caught:
         load_labelled(path, text="texts")
-    assert "no field 'texts' (found: text, label). Did you mean 'text'? Set text=text." in str(
+    assert "no field 'texts' (found: text, label). Did you mean 'text'? Write --text text." in str(
         caught.value
     )
 
@@ -250,3 +251,42 @@ def test_public_data_sets_are_read_in_full_without_being_told_how(
 def test_public_corpora_are_read_in_full(name, file, documents):
     report = Corpus(data_dir(name) / file).survey()
     assert (report.documents, report.quarantined, report.rejected) == (documents, 0, 0)
+
+
+def test_words_for_no_value_among_numbers_are_told_and_not_taken_in_silence(tmp_path):
+    values = [f"{n}.5" for n in range(1, 31)]
+    values[2], values[9], values[20:26] = "NA", "n/a", ["NaN"] * 6
+    rows = [f"words {n},{value}" for n, value in enumerate(values)]
+    found = load_labelled(csv_file(tmp_path, rows))
+    assert found.kind == "classes"
+    assert [str(one).split("a.csv")[1] for one in found.problems] == [
+        ' column "label": 8 labels say that there is none ("NA", "NaN", "n/a") among numbers, so '
+        "all are taken for classes: rows 4, 11, 22, 23, 24, .... Leave these cells empty: the rows "
+        "are set aside, and the labels are numbers."
+    ]
+    emptied = [row if row[-1].isdigit() else row.split(",")[0] + "," for row in rows]
+    found = load_labelled(csv_file(tmp_path, emptied))
+    assert (found.kind, len(found), found.quarantined) == ("number", 22, 8)
+    with pytest.raises(InputError) as caught:
+        load_labelled(csv_file(tmp_path, rows), kind="number")
+    assert str(caught.value).split("\n")[0].split("a.csv")[1] == (
+        ':4 column "label": "NA" is not a plain number. Leave the cell empty, and the row is set '
+        "aside."
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "remark"),
+    [
+        (["0", "1", "1", "0", "none"], "Leave these cells empty, and the rows are set aside."),
+        (["good", "bad", "none", "3", "4"], ""),
+        (["1", "none", "none", "1", "none"], ""),
+        (["none", "some", "all", "some", "none"], ""),
+    ],
+)
+def test_a_class_named_none_is_a_class_where_the_others_are_no_numbers(values, remark, tmp_path):
+    path = csv_file(tmp_path, [f"words {n},{value}" for n, value in enumerate(values)])
+    told = [one for one in load_labelled(path).problems if one.code == "W-DATA-063"]
+    assert [one.fix for one in told] == [remark] * bool(remark)
+    assert [one for one in load_labelled(path, kind="classes").problems if one in told] == []
+    assert [one for one in check_data(path).problems if one.code == "W-DATA-063"] == told

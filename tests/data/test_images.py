@@ -4,6 +4,7 @@ from PIL import Image
 
 from headstart.data import picture
 from headstart.data.decoding import decode_all
+from headstart.data.image_check import check_images
 from headstart.data.image_files import Picture
 from headstart.data.images import load_images, load_labelled_images
 from headstart.data.record import Problem
@@ -95,6 +96,25 @@ def test_the_same_image_under_two_labels_is_remarked_on(tmp_path):
         f"W-DATA-056 {root}/b/1.png: the same image has the label 'b' here and 'a' in "
         f"{root}/a/1.png. Keep one."
     ]
+
+
+def test_no_value_among_the_numbers_of_images_is_remarked_on(tmp_path):
+    rows = ["image,score"]
+    for n, score in enumerate(["0.5", "NA", "1.5", "2.5"]):
+        (tmp_path / f"{n}.png").write_bytes(encoded(photo(n)))
+        rows.append(f"{n}.png,{score}")
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join(rows))
+    found = load_labelled_images(path, side=8)
+    assert found.kind == "classes"
+    assert [str(problem) for problem in found.problems] == [
+        f'W-DATA-063 {path}: 1 labels say that there is none ("NA") among numbers, so all are '
+        f"taken for classes: rows {path}:3. Leave these cells empty: the rows are set aside, and "
+        "the labels are numbers."
+    ]
+    assert check_images(path).problems == found.problems
+    path.write_text("\n".join(rows).replace("NA", ""))
+    assert load_labelled_images(path, side=8).kind == "number"
 
 
 def test_a_store_and_memory_hold_the_same_and_any_number_of_threads_gives_it(tmp_path):

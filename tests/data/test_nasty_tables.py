@@ -310,7 +310,7 @@ def test_13_a_row_without_the_label_column_names_the_nearest_one(tmp_path):
         load_labelled(path)
     assert str(caught.value).replace(f"{tmp_path}/", "") == (
         "E-DATA-021 a.jsonl:2 column \"label\": no field 'label' (found: text, lable). "
-        "Did you mean 'lable'? Set label=lable."
+        "Did you mean 'lable'? Write --label lable."
     )
 
 

@@ -49,7 +49,7 @@ def test_02_utf16_is_read_with_its_mark_and_rejected_without(codec, tmp_path):
         [],
         [
             f"E-DATA-001 b.txt: the file looks like {codec} without a byte order mark. "
-            f"Convert it to UTF-8, or where a verb has --set, add --set data.encoding={codec}."
+            f"Convert it to UTF-8, or add --set data.encoding={codec}."
         ],
     )
     assert read(tmp_path, "b.txt", plain, encoding=codec) == (
@@ -64,7 +64,7 @@ def test_03_one_foreign_byte_is_named_with_its_offset_and_the_encoding_that_fits
     assert documents == []
     assert problems == [
         "E-DATA-001 a.txt:2: byte 0x92 at offset 13 is not UTF-8; the file looks like cp1252. "
-        "Convert it to UTF-8, or where a verb has --set, add --set data.encoding=cp1252."
+        "Convert it to UTF-8, or add --set data.encoding=cp1252."
     ]
     assert read(tmp_path, "a.txt", data, encoding="cp1252") == (["first line\nit’s here"], [])
 

@@ -349,6 +349,29 @@ def test_check_finds_what_is_wrong_with_images_and_test_images_among_them(place,
     assert any("corpus images in the test set (4 exact" in text for text in texts)
 
 
+def test_a_column_of_images_can_be_named_where_nothing_is_trained(place, tuned, tmp_path):
+    rows = ["first,second,label"]
+    for number, name in enumerate(("bar", "pole", "square")):
+        data = encoded(shape(name, seed=number))
+        (tmp_path / f"{number}.png").write_bytes(data)
+        (tmp_path / f"no{number}.png").write_bytes(data[:40])
+        rows.append(f"no{number}.png,{number}.png,{name}")
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(rows))
+    how = {"settings": {"images.column": "second"}}
+    assert hs.check(path, **how).report.accepted == 3
+    assert tuned.evaluate(path, **how).rows == 3
+    assert [a.text for a in tuned.predict(str(path), **how)] == [f"{path}:{n}" for n in (2, 3, 4)]
+    assert hs.compare(tuned.folder, tuned.folder, test=path, **how).difference == 0
+    for verb in (lambda: tuned.evaluate(path), lambda: tuned.predict(str(path))):
+        with pytest.raises(InputError) as caught:
+            verb()
+        assert str(caught.value).endswith(
+            "no column holds images or paths of images (found: first, second, label). Name it with "
+            "--set images.column=COLUMN"
+        )
+
+
 def test_plan_speaks_of_images(place):
     notes = Notes()
     given = {**PIXELS, **NET, "budget": "100 steps", "data.tokens_per_batch": 340}
@@ -363,6 +386,22 @@ def test_plan_speaks_of_images(place):
     assert "images of 16 x 16 pixels in patches of 4 x 4" in lines[1]
     assert lines[2] == "about 100 steps of 20 images, 32.8 passes over the corpus"
     assert "images/s on cpu" in lines[3]
+
+
+def test_plan_of_images_goes_on_from_a_run_and_in_two_stages(place, pretrained):
+    run = pretrained[0].folder
+    given = {**PIXELS, "budget": "10 steps", "start": str(run), "then": "contrast"}
+    plan = recipes.plan([place / "photos"], settings=make_settings(PretrainSettings, given=given))
+    config = json.loads((run / "model" / "config.json").read_text())
+    assert (plan.num_layers, plan.hidden_size) == (
+        config["num_hidden_layers"],
+        config["hidden_size"],
+    )
+    lines = [str(line) for line in plan.lines()]
+    assert lines[1].startswith(f"from {run}: vit, {plan.num_layers} layers x {plan.hidden_size}, ")
+    assert (lines[2], plan.steps) == ("stage 1 of 2: mae, budget 7 steps", 7)
+    assert plan.then is not None
+    assert (plan.then.objective, plan.then.steps) == ("contrast", 3)
 
 
 BAD = [

@@ -283,7 +283,8 @@ def test_long_captions_and_what_is_no_image_are_told_where_they_are_used(trained
         ),
         (
             tmp_path / "no.png",
-            f"{tmp_path}/no.png does not exist. Check the path, or quote the text to answer for.",
+            f"{tmp_path}/no.png does not exist. Check the path; if it is a text to answer for, put "
+            "it into a file",
         ),
     ):
         with pytest.raises(InputError) as caught:
@@ -320,5 +321,5 @@ def test_what_a_model_of_two_towers_cannot_answer_is_refused(trained, tmp_path):
     with pytest.raises(InputError) as caught:
         hs.predict(run_folder, ["lost.jpg", "a red circle"])
     assert str(caught.value) == (
-        "lost.jpg does not exist. Check the path, or quote the text to answer for."
+        "lost.jpg does not exist. Check the path; if it is a text to answer for, put it into a file"
     )

@@ -186,19 +186,13 @@ def test_a_second_stage_that_cannot_be_is_refused_before_the_first(
     assert not (tmp_path / "run" / "first").exists()
 
 
-def test_pairs_and_plans_have_one_stage(tmp_path, corpus):
+def test_pairs_have_one_stage(tmp_path):
     pairs = write_pairs(tmp_path / "pairs", 8)
     with pytest.raises(InputError) as caught:
         hs.pretrain(pairs, then="spans", out=tmp_path / "run")
     assert str(caught.value) == (
         "then is spans, but images with captions are learnt in one stage: leave it out, or write "
         "model.family: vit to learn from the images alone"
-    )
-    with pytest.raises(InputError) as caught:
-        hs.plan(corpus, settings={"then": "spans"})
-    assert str(caught.value) == (
-        "then is spans, but plan forecasts one stage: leave it out, and give the budget of that "
-        "stage"
     )
 
 

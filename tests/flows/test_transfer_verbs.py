@@ -11,8 +11,8 @@ import headstart as hs
 from headstart.config import FinetuneSettings, LabelSettings, ModelSettings
 from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
-from headstart.families import find, save_model
-from headstart.recipes import finetuning, text_medium
+from headstart.families import digests, find, save_model
+from headstart.recipes import answering, finetuning, text_medium
 from real_data import data_dir
 
 SMALL = {
@@ -277,11 +277,93 @@ def test_a_model_that_learnt_no_task_is_refused(folder, start):
 
 
 def test_a_file_that_is_not_there_is_not_answered_for_as_a_text(folder, probed):
-    with pytest.raises(InputError) as caught:
-        hs.predict(folder / "probed", "missing.csv")
-    assert str(caught.value) == (
-        "missing.csv does not exist. Check the path, or quote the text to answer for."
+    for name in ("missing.csv", "missing file.csv"):
+        with pytest.raises(InputError) as caught:
+            hs.predict(folder / "probed", name)
+        assert str(caught.value) == (
+            f"{name} does not exist. Check the path; if it is a text to answer for, put it into a "
+            "file"
+        )
+    (answer,) = hs.predict(folder / "probed", "I saved it all in a file.csv, and/or here: a/b.")
+    assert answer.label in ("ham", "spam")
+
+
+def test_a_folder_of_texts_is_read_file_by_file(folder, probed, messages, tmp_path):
+    (tmp_path / "deeper").mkdir()
+    texts = [text for text, _ in messages[300:303]]
+    (tmp_path / "a.txt").write_text(texts[0] + "\n", encoding="utf-8")
+    (tmp_path / "deeper" / "b.md").write_text(texts[1] + "\n", encoding="utf-8")
+    write(tmp_path / "c.csv", [(texts[2], "")])
+    notes = Notes()
+    found = answering.predict(str(folder / "probed"), [f"{tmp_path}/", "ok"], events=notes)
+    wanted = [texts[0], texts[2], texts[1], "ok"]
+    assert [answer.text for answer in found.answers] == wanted
+    assert [a.label for a in found.answers] == [a.label for a in probed[0].predict(wanted)]
+    assert f"{tmp_path}/ is a folder: 3 texts of its files are answered for" in notes.notes
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no data file under \S+empty \(looked for \.txt, "):
+        hs.predict(folder / "probed", str(tmp_path / "empty"))
+
+
+def test_a_column_of_images_is_refused_where_texts_are_read(folder, probed):
+    how = {"settings": {"images.column": "photo"}}
+    for verb in (
+        lambda: probed[0].evaluate(folder / "test.csv", **how),
+        lambda: probed[0].predict("hello", **how),
+        lambda: hs.check(folder / "test.csv", **how),
+    ):
+        with pytest.raises(InputError) as caught:
+            verb()
+        assert str(caught.value) == (
+            "texts are read here, so there is no column of images 'photo': leave images.column out"
+        )
+
+
+def test_a_folder_is_no_labelled_file(folder, probed, start, tmp_path):
+    (tmp_path / "a.txt").write_text("hello", encoding="utf-8")
+    run, more = folder / "probed", tmp_path / "more"
+    calls = (
+        lambda path: hs.evaluate(run, path),
+        lambda path: hs.compare(run, run, test=path),
+        lambda path: hs.finetune(path, start=start, out=folder / "none", settings=SMALL),
     )
+
+    def refused(call, path):
+        with pytest.raises(InputError) as caught:
+            call(path)
+        return str(caught.value).replace(f"{tmp_path}", "here")
+
+    for call in calls:
+        assert refused(call, tmp_path) == (
+            "here is a folder of texts without labels, but labelled texts stand in one table: give "
+            "a csv, tsv, jsonl or parquet file with a column of texts and one of labels"
+        )
+    more.mkdir()
+    for name in ("x.csv", "y.csv"):
+        write(more / name, [("hello", "ham"), ("you won", "spam")])
+        for call in calls:
+            which = "one of its 2 tables, such as " if name == "y.csv" else ""
+            assert refused(call, more) == (
+                "here/more is a folder, but labelled texts are read from one file: give "
+                f"{which}here/more/x.csv"
+            )
+    for call in calls:
+        assert refused(call, more / "z.csv") == "here/more/z.csv does not exist. Check the path."
+
+
+def test_the_files_of_a_model_are_compared_with_their_digests_once(folder, probed, monkeypatch):
+    seen = []
+    original = digests._digest
+    monkeypatch.setattr(digests, "_digest", lambda path: seen.append(path.name) or original(path))
+    run = folder / "probed"
+    for call, times in (
+        (lambda: hs.predict(run, "hello"), 1),
+        (lambda: hs.evaluate(run, folder / "test.csv"), 1),
+        (lambda: hs.compare(run, run, test=folder / "test.csv"), 2),
+    ):
+        seen.clear()
+        call()
+        assert seen.count("model.safetensors") == times
 
 
 def test_models_that_answer_different_questions_are_not_compared(folder, probed, start, tmp_path):

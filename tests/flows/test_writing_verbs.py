@@ -195,7 +195,7 @@ def test_a_text_longer_than_the_model_and_a_missing_column_are_refused(folder):
     source = folder / "pairs.csv"
     assert refused(folder, **{"data.label": "sumary"}) == (
         f"E-DATA-021 {source}:2 column \"sumary\": no field 'sumary' (found: body, summary). "
-        "Did you mean 'summary'? Set label=summary."
+        "Did you mean 'summary'? Write --label summary."
     )
 
 

@@ -9,6 +9,7 @@ import headstart
 from headstart import recipes
 from headstart.config import Family
 from headstart.errors import InputError
+from headstart.recipes import answering
 from headstart.recipes.results import (
     FinetuneResult,
     Measured,
@@ -16,8 +17,6 @@ from headstart.recipes.results import (
     Predictions,
     PretrainResult,
 )
-from headstart.serve.author import Author
-from headstart.serve.predict import Predictor
 
 MEASURED = Measured("accuracy", 0.9, 0.88, 0.92, 480)
 
@@ -58,8 +57,7 @@ def test_pretrain_then_finetune_hands_the_run_on(stand_in):
 
 def test_a_fitted_model_is_opened_once_whatever_is_asked_of_it(stand_in, monkeypatch):
     opened = []
-    monkeypatch.setattr(Author, "open", lambda folder: None)
-    monkeypatch.setattr(Predictor, "open", lambda folder: opened.append(folder) or "the model")
+    monkeypatch.setattr(answering, "opened", lambda name: opened.append(name) or "the model")
     model = headstart.load("runs/b")
     assert opened == []
     calls = stand_in("evaluate", MEASURED)
@@ -102,11 +100,37 @@ def test_no_data_is_refused():
     with pytest.raises(InputError) as refused:
         headstart.pretrain()
     assert str(refused.value) == "no text given: the first argument names files or folders"
-    with pytest.raises(InputError) as refused:
-        headstart.report("l.csv")
-    assert str(refused.value) == (
-        "nothing to pretrain on: give corpus= (files, folders) or start= (a run)"
-    )
+    for corpus in ({}, {"corpus": None}, {"corpus": ()}):
+        with pytest.raises(InputError) as refused:
+            headstart.report("l.csv", **corpus)
+        assert str(refused.value) == (
+            "nothing to pretrain on: give corpus= (files, folders) or start= (a run)"
+        )
+    for verb, what in (
+        (headstart.pretrain, "text"),
+        (headstart.finetune, "labelled file"),
+        (headstart.report, "labelled file"),
+        (headstart.plan, "text"),
+        (headstart.check, "data"),
+    ):
+        with pytest.raises(InputError) as refused:
+            verb(None)
+        assert str(refused.value) == f"no {what} given: the first argument names files or folders"
+
+
+@pytest.mark.parametrize("wrong", [7, [["a.csv"]], {3: "a"}])
+def test_what_is_no_path_is_refused(wrong):
+    kind = "int" if wrong == 7 or isinstance(wrong, dict) else "list"
+    for call in (
+        lambda: headstart.check(wrong),
+        lambda: headstart.report("l.csv", corpus=wrong),
+        lambda: headstart.load("runs/b").evaluate(wrong),
+    ):
+        with pytest.raises(InputError) as refused:
+            call()
+        assert str(refused.value) == (
+            f"{kind} is no path: give a file or folder, or a list of them"
+        )
 
 
 def test_a_model_is_loaded_by_its_folder():

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from headstart.train.memory import kept_memory
+from headstart.train.memory import _c_library, kept_memory
 
 # in a process of its own: whatever tests ran before leave free memory behind
 PROGRAM = """
@@ -47,9 +47,7 @@ def fresh_and_returned(how: str) -> tuple[float, float]:
     return float(said[0]), float(said[1])
 
 
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc"
-)
+@pytest.mark.skipif(not hasattr(_c_library(), "malloc_trim"), reason="the C library is not glibc")
 def test_freed_memory_serves_again_within_the_context_and_goes_back_at_its_end():
     fresh, returned = fresh_and_returned("kept")
     assert fresh < 0.1
@@ -59,5 +57,14 @@ def test_freed_memory_serves_again_within_the_context_and_goes_back_at_its_end()
 
 def test_it_does_nothing_where_the_c_library_cannot(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    with kept_memory():
+        assert torch.ones(3).sum() == 3
+
+
+def test_it_does_nothing_where_a_library_needs_a_name(monkeypatch):
+    def as_on_windows(name):
+        raise TypeError(f"stat: path should be string, bytes, os.PathLike or integer, not {name}")
+
+    monkeypatch.setattr(ctypes, "CDLL", as_on_windows)
     with kept_memory():
         assert torch.ones(3).sum() == 3

@@ -129,7 +129,7 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="Texts, images, or files of them (CLIP: images and texts); - reads lines from stdin.",
+        help="Texts, images, files and folders of them (CLIP: images and texts); - reads stdin.",
     ),
 ]
 Prompts = Annotated[
@@ -179,6 +179,12 @@ Config = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as optimizer.lr=3e-4."),
+]
+Reading = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="How files are read, such as data.encoding=gb18030."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
 Lang = Annotated[

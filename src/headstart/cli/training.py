@@ -155,6 +155,9 @@ def plan(
     data: o.Corpus = None,
     family: o.Family = None,
     size: o.Size = None,
+    objective: o.Objective = None,
+    then: o.Then = None,
+    start: o.Start = None,
     budget: o.Budget = None,
     text: o.Text = None,
     vocab_size: o.VocabSize = None,
@@ -172,8 +175,10 @@ def plan(
     session = Session(lang=o.chosen(lang), as_json=as_json)
     given = {
         **of_data(data, text=text, vocab_size=vocab_size, max_length=max_length),
-        **of_network(family, size=size),
+        **of_network(family, size=size, objective=objective),
         **of_run(None, threads=threads),
+        "start": start,
+        "then": then,
         "budget": budget,
     }
     settings = make_settings(PretrainSettings, file=config, given=given, overrides=overrides or ())

@@ -9,7 +9,11 @@ from pathlib import Path
 from headstart import recipes
 from headstart.cli import options as o
 from headstart.cli.session import Session, demand
+from headstart.config import PromptSettings
+from headstart.data.opening import piped_lines
 from headstart.errors import HeadstartError, InputError
+from headstart.recipes.given import reading
+from headstart.settings_file import make_settings
 
 
 def evaluate(
@@ -17,6 +21,7 @@ def evaluate(
     data: o.Labels = None,
     text: o.Text = None,
     label: o.Label = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -27,8 +32,9 @@ def evaluate(
     session = Session(lang=o.chosen(lang), as_json=as_json)
     demand(data or (), what="labelled file", example="headstart evaluate runs/task test.csv")
     paths = [Path(name) for name in data or ()]
+    read = reading(overrides=overrides or ())
     with session.events as events:
-        result = recipes.evaluate(model, paths, text=text, label=label, events=events)
+        result = recipes.evaluate(model, paths, text=text, label=label, read=read, events=events)
     session.finish(result)
 
 
@@ -36,6 +42,7 @@ def predict(
     model: o.ModelArgument,
     inputs: o.Inputs = None,
     text: o.Text = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -49,8 +56,10 @@ def predict(
         what="input",
         example='headstart predict runs/task "some text"',
     )
+    read = reading(overrides=overrides or ())
+    given = _with_stdin(inputs or (), read.data.encoding)
     with session.events as events:
-        result = recipes.predict(model, _with_stdin(inputs or ()), text=text, events=events)
+        result = recipes.predict(model, given, text=text, read=read, events=events)
     session.finish(result)
 
 
@@ -67,6 +76,7 @@ def generate(
     repetition_penalty: o.RepetitionPenalty = None,
     stop: o.Stop = None,
     seed: o.Seed = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -81,7 +91,8 @@ def generate(
             what="prompt",
             example='headstart generate runs/docs "Dear customer"',
         )
-    given = _with_stdin(prompts or ())
+    encoding = make_settings(PromptSettings, overrides=overrides or ()).data.encoding
+    given = _with_stdin(prompts or (), encoding)
     choices = {
         "max_new": max_new,
         "temperature": temperature,
@@ -98,6 +109,7 @@ def generate(
             model,
             given,
             file=file,
+            encoding=encoding,
             stop=stop or (),
             show=None if as_json else session.piece,
             events=events,
@@ -106,11 +118,14 @@ def generate(
     session.finish(result)
 
 
-def _with_stdin(items: Sequence[str]) -> list[str]:
-    """The items; lines from stdin where a dash stands."""
+def _with_stdin(items: Sequence[str], encoding: str | None) -> list[str]:
+    """The items; lines from stdin where a dash stands, in the encoding of files."""
     given: list[str] = []
     for item in items:
-        given += [line.rstrip("\n") for line in sys.stdin] if item == "-" else [item]
+        if item == "-":
+            given += piped_lines(sys.stdin.buffer.read(), source="stdin", encoding=encoding)
+        else:
+            given.append(item)
     return given
 
 
@@ -118,6 +133,7 @@ def compare(
     first: o.ModelArgument,
     second: o.ModelArgument,
     data: o.Test = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -126,8 +142,9 @@ def compare(
     Example: headstart compare runs/a runs/b
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
+    read = reading(overrides=overrides or ())
     with session.events as events:
-        result = recipes.compare(first, second, test=data, events=events)
+        result = recipes.compare(first, second, test=data, read=read, events=events)
     session.finish(result)
 
 
@@ -136,6 +153,7 @@ def check(
     text: o.Text = None,
     label: o.Label = None,
     test: o.Test = None,
+    overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
 ) -> None:
@@ -144,8 +162,9 @@ def check(
     Example: headstart check labels.csv --test test.csv
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
+    read = reading(overrides=overrides or ())
     with session.events as events:
-        result = recipes.check(data, text=text, label=label, test=test, events=events)
+        result = recipes.check(data, text=text, label=label, test=test, read=read, events=events)
     session.finish(result)
     if getattr(result, "rejected", 0):
         raise Unusable

@@ -34,7 +34,7 @@ from headstart.data.files import (
     read_rows,
 )
 from headstart.data.image_leaks import ImageLeakReport
-from headstart.data.labels import look_written
+from headstart.data.labels import NO_VALUE, look_written
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.record import Outcome, Problem, problem, quoted, shown
 
@@ -92,8 +92,10 @@ class _Tally:
     room: tuple[int, int] = MOST_WORDS
     long: list[LongTexts] = field(default_factory=list)
 
-    def add(self, found: Problem) -> None:
-        self.problems.append(found)
+    def add(self, found: Problem, *, told: bool = False) -> None:
+        """Count it. told: it has been said once for the whole file."""
+        if not told:
+            self.problems.append(found)
         if found.line:
             self.records[found.outcome] += 1
 
@@ -195,6 +197,7 @@ def _check_table(
     if absent:
         tally.problems += absent
     classes: Counter[str] = Counter()
+    lacking: list[str] = []
     content, lengths = Content(), _lengths(sample, text_column, label_column, tally.room)
     for row in chain(start, rows):
         if isinstance(row, Problem):
@@ -202,12 +205,14 @@ def _check_table(
             continue
         found = filled(row, text_column, label_column)
         if isinstance(found, Problem):
-            tally.add(found)
+            tally.add(found, told=bool(absent) and found.code == absent[0].code)
             continue
         words, value = found
         content.look(words, row.line, text_column)
         if label_column is not None and len(classes) < MOST_CLASSES:
             classes[value] += 1
+        if value.casefold() in NO_VALUE:
+            lacking.append(str(row.line))
         content.look_beside(row, text_column)
         for each, long in zip((words, value), lengths, strict=False):
             long.look(each, row.line)
@@ -215,7 +220,7 @@ def _check_table(
     tally.problems += content.problems(source)
     tally.long += [one for each in lengths for one in each.long(source)]
     if label_column is not None and classes:
-        tally.problems += label_warnings(classes, source, label_column)
+        tally.problems += label_warnings(classes, lacking, source, label_column)
         tally.classes += classes
         tally.notes[-1] += f"; text {shown(text_column)!r}, label {shown(label_column)!r}"
     else:

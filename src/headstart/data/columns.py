@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 
 from headstart.data.delimited import TEXT_NAMES
@@ -39,17 +40,22 @@ def _flat(value: str) -> str:
 
 
 def missing_column(row: Row, column: str, role: str) -> Problem:
-    """A row without the column it should have, naming the nearest of those it has."""
+    """A row without the column it should have, naming the nearest of those it has.
+
+    role: "text" or "label", as the options of the command line are called.
+    """
     near = shown(nearest(column, row.fields))
-    hint = f" Did you mean '{near}'? Set {role}={near}." if near else f" Set {role}=NAME."
+    fix = f"Name it with --{role} COLUMN."
+    if near:
+        fix = f"Did you mean '{near}'? Write --{role} {shlex.quote(near)}."
     return problem(
         21,
         "reject",
         source=row.source,
         line=row.line,
         column=column,
-        message=f"no field '{shown(column)}' (found: {', '.join(map(shown, row.fields))}).{hint}",
-        fix="",
+        message=f"no field '{shown(column)}' (found: {', '.join(map(shown, row.fields))}).",
+        fix=fix,
     )
 
 

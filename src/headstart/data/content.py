@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from headstart.data.labels import class_warnings, kind_of, look_written
+from headstart.data.labels import (
+    class_warnings,
+    kind_of,
+    look_written,
+    no_value_among_numbers,
+)
 from headstart.data.personal import PersonalCounts
 from headstart.data.record import Problem, Row, problem, quoted
 from headstart.data.vocabulary import CJK
@@ -177,10 +182,17 @@ class Content:
                 )
 
 
-def label_warnings(classes: Counter[str], source: str, column: str) -> list[Problem]:
-    """What is odd about the labels of a column. classes: how often each occurs."""
+def label_warnings(
+    classes: Counter[str], lacking: Sequence[str], source: str, column: str
+) -> list[Problem]:
+    """What is odd about the labels of a column.
+
+    classes: how often each occurs. lacking: the lines of those that say that there is none.
+    """
     kind, separator = kind_of(list(classes))
-    found: list[Problem] = []
+    found = no_value_among_numbers(classes, lacking, source, column)
+    if found:
+        return found  # numbers are no rare classes
     spelled = {value.casefold() for value in classes}
     if len(spelled) > 2 and spelled <= _YES_NO:
         found.append(

@@ -20,13 +20,15 @@ import numpy as np
 from headstart.data.columns import likely_text, missing_column, text_of
 from headstart.data.corpus import BadRows, Corpus, CorpusReport
 from headstart.data.delimited import LABEL_NAMES, TARGET_NAMES
-from headstart.data.files import Row, no_rows, read_rows
+from headstart.data.files import Row, absent, is_table, list_files, no_rows, read_rows
 from headstart.data.labels import (
+    NO_VALUE,
     Kind,
     as_labels,
     class_warnings,
     kind_of,
     look_written,
+    no_value_among_numbers,
     separator_of,
 )
 from headstart.data.record import Problem, problem, shown, stop_at
@@ -123,7 +125,12 @@ def load_labelled(
         )
     labels, names, wrong = as_labels(kept, chosen, separator, classes, label_column)
     stop_at(wrong)
-    if chosen in ("classes", "multilabel"):
+    mixed: list[Problem] = []
+    if kind == "auto" and classes is None and chosen == "classes":
+        lines = [str(row.line) for row, _, value in kept if value.casefold() in NO_VALUE]
+        mixed = no_value_among_numbers(values, lines, source, label_column)
+        problems = mixed + problems
+    if chosen in ("classes", "multilabel") and not mixed:
         problems += class_warnings(values, separator, chosen, source, label_column)
     note = (
         f"{Path(source).name}: text {shown(text_column)!r}, label {shown(label_column)!r}, "
@@ -151,6 +158,8 @@ def load_labelled(
 def _read_all(
     path: str | Path, encoding: str | None, bad_rows: BadRows
 ) -> tuple[list[Row], list[Problem], int]:
+    if not Path(path).is_file():
+        raise InputError(_no_table(Path(path)))
     rows: list[Row] = []
     problems: list[Problem] = []
     for item in read_rows(path, encoding=encoding):
@@ -165,6 +174,24 @@ def _read_all(
     if not rows:
         stop_at([no_rows(str(path))])
     return rows, problems, sum(one.outcome != "warn" for one in problems)
+
+
+def _no_table(path: Path) -> str:
+    """What to say of a path that is not the one file of labelled texts."""
+    if not path.is_dir():
+        return absent(path)
+    tables = [one for one in list_files([path]) if is_table(one)]
+    if not tables:
+        return (
+            f"{path} is a folder of texts without labels, but labelled texts stand in one table: "
+            "give a csv, tsv, jsonl or parquet file with a column of texts and one of labels"
+        )
+    if len(tables) > 1:
+        return (
+            f"{path} is a folder, but labelled texts are read from one file: give one of its "
+            f"{len(tables)} tables, such as {tables[0]}"
+        )
+    return f"{path} is a folder, but labelled texts are read from one file: give {tables[0]}"
 
 
 def find_columns(

@@ -14,6 +14,7 @@ from headstart.data.record import Problem, problem
 from headstart.errors import InputError
 
 CHUNK = 1 << 20
+SURE = 8  # characters beyond ASCII: of GBK, one in twelve looks like UTF-8, of eight none
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -75,6 +76,15 @@ def unmarked_utf16(head: bytes) -> str | None:
     return None
 
 
+def surely_utf8(head: bytes, *, wide: bool) -> bool:
+    """Whether the bytes are UTF-8 and by no chance anything else.
+
+    wide: whether they would otherwise be UTF-16 or -32, which even plain ASCII is not.
+    """
+    letters = sum(byte >= 0xC0 for byte in head)  # the first byte of each character beyond ASCII
+    return (wide or letters >= SURE) and 0 not in head and _reads(head, "utf-8")
+
+
 def checked_encoding(name: str) -> str:
     """The codec of this name. Raises InputError when Python has none for text."""
     try:
@@ -114,7 +124,7 @@ def decoding_problem(chunks: Iterator[bytes], encoding: str, *, source: str) -> 
 def _bad_byte(
     data: bytes, place: int, offset: int, line: int, encoding: str, source: str
 ) -> Problem:
-    likely = likely_encoding(data[max(0, place - 4096) : place + 4096])
+    likely = likely_encoding(data[max(0, place - 4096) : place + 4096], but=encoding)
     name = "UTF-8" if encoding.startswith("utf-8") else encoding
     return problem(
         1,
@@ -126,7 +136,7 @@ def _bad_byte(
             f"byte 0x{data[place]:02x} at offset {offset} is not {name}; "
             f"the file looks like {likely}."
         ),
-        fix=f"Convert it to UTF-8, or where a verb has --set, add --set data.encoding={likely}.",
+        fix=_fix(likely),
     )
 
 
@@ -137,21 +147,41 @@ def unmarked_problem(likely: str, *, source: str) -> Problem:
         "reject",
         source=source,
         message=f"the file looks like {likely} without a byte order mark.",
-        fix=f"Convert it to UTF-8, or where a verb has --set, add --set data.encoding={likely}.",
+        fix=_fix(likely),
     )
 
 
-def likely_encoding(data: bytes) -> str:
-    """A guess for bytes that are not UTF-8, to suggest and never to use unasked."""
-    high = sum(byte >= 0x80 for byte in data)
-    if high >= 0.2 * len(data):
-        shares = {name: _common_share(data, name) for name in _EAST_ASIAN}
-        best = max(shares, key=lambda name: shares[name])
-        if shares[best] > 0.15:
-            return best
-    if any(0x80 <= byte <= 0x9F for byte in data):
+def _fix(likely: str) -> str:
+    """What every verb that reads data takes."""
+    return f"Convert it to UTF-8, or add --set data.encoding={likely}."
+
+
+def likely_encoding(data: bytes, *, but: str = "utf-8") -> str:
+    """A guess for bytes from the middle of a text, to suggest and never to use unasked.
+
+    but: the codec that cannot read them.
+    """
+    if not but.startswith("utf-8") and _reads(data.lstrip(bytes(range(0x80, 0xC0))), "utf-8"):
+        return "utf-8"
+    mostly = sum(byte >= 0x80 for byte in data) >= 0.2 * len(data)
+    # in shift_jis a Western quote and a letter are a character, and one of the commonest
+    names = [name for name in _EAST_ASIAN if name != but and (mostly or name != "shift_jis")]
+    shares = {name: _common_share(data, name) for name in names}
+    best = max(shares, key=lambda name: shares[name])
+    if shares[best] > 0.15:
+        return best
+    if any(0x80 <= byte <= 0x9F for byte in data) and _reads(data, "cp1252"):
         return "cp1252"
     return "latin-1"
+
+
+def _reads(data: bytes, name: str) -> bool:
+    """Whether the codec reads the bytes, of which the last character may be cut."""
+    try:
+        codecs.getincrementaldecoder(name)(errors="strict").decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _common_share(data: bytes, name: str) -> float:

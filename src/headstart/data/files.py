@@ -33,7 +33,17 @@ from headstart.data.parquet_rows import parquet_columns, parquet_rows
 from headstart.data.record import Document, Problem, Row, problem
 from headstart.errors import InputError
 
-__all__ = ["Document", "Row", "Shape", "list_files", "look_at", "read_documents", "read_rows"]
+__all__ = [
+    "Document",
+    "Row",
+    "Shape",
+    "absent",
+    "is_table",
+    "list_files",
+    "look_at",
+    "read_documents",
+    "read_rows",
+]
 
 TEXT_SUFFIXES = (".txt", ".md")
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
@@ -83,6 +93,11 @@ def list_files(paths: Sequence[str | Path]) -> list[Path]:
             f"found {there or 'nothing'})."
         )
     return list(found)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is named like a table."""
+    return _suffix(path) in TABLE_SUFFIXES
 
 
 def _suffixes(folder: Path) -> Iterator[str]:

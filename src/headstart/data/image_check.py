@@ -14,7 +14,7 @@ from headstart.data.check import CheckReport
 from headstart.data.image_files import SPLITS, class_folder_remarks, class_of, walk
 from headstart.data.image_leaks import ImageLeakReport, find_image_leaks
 from headstart.data.images import Images, contradictions, load_images
-from headstart.data.labels import class_warnings
+from headstart.data.labels import NO_VALUE, class_warnings, no_value_among_numbers
 from headstart.data.pairs import caption_remarks
 from headstart.data.record import Problem, problem, quoted, shown
 
@@ -24,32 +24,48 @@ SIDE = 32  # pixels, at which copies are compared
 def check_images(
     paths: str | Path | Sequence[str | Path],
     *,
+    image: str | None = None,
     label: str | None = None,
     test: str | Path | None = None,
+    encoding: str | None = None,
     also: Callable[[Images, str], Iterable[Problem]] = lambda _, __: (),
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Decode every image under the paths and report all that is wrong with them.
 
-    label: a column; images without a label are then set aside. test: a test file or folder, to be
-    checked for its classes and for copies of its images in the data. also: what else there is to
-    remark on the images of this source.
+    image, label: columns; with a label named, images without one are set aside. test: a test file
+    or folder, to be checked for its classes and for copies of its images in the data. encoding: of
+    tables, as in `read_rows`. also: what else there is to remark on the images of this source.
     Raises InputError when there is no image that can be used.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     named = label is not None
-    images = load_images(given, side=SIDE, label=label, labelled=named, progress=progress)
+    images = load_images(
+        given,
+        side=SIDE,
+        image=image,
+        label=label,
+        labelled=named,
+        encoding=encoding,
+        progress=progress,
+    )
     problems, classes = list(images.problems), _classes(images)
     if classes:
         labels = [name for name in images.labels if name]
         problems += contradictions(images)
-        problems += class_warnings(labels, "", "classes", str(given[0]), label or "")
+        named_so = zip(images.origins, images.labels, strict=True)
+        places = [origin for origin, name in named_so if name.casefold() in NO_VALUE]
+        found = no_value_among_numbers(labels, places, str(given[0]), label or "")
+        problems += found or class_warnings(labels, "", "classes", str(given[0]), label or "")
     problems += _folder_remarks(images, [Path(path) for path in given], classes)
     problems += _caption_remarks(images, str(given[0]))
     problems += also(images, str(given[0]))
     leaks, notes = None, list(images.notes)
     if test is not None:
-        leaks, found, tested = _check_test(images, classes, test, label)
+        tested = load_images(
+            test, side=SIDE, image=image, label=label, labelled=named, encoding=encoding
+        )
+        leaks, found = _check_test(images, classes, test, tested)
         problems += found
         notes += tested.notes
     return CheckReport(
@@ -108,9 +124,11 @@ def _caption_remarks(images: Images, source: str) -> Iterator[Problem]:
 
 
 def _check_test(
-    images: Images, classes: Counter[str], test: str | Path, label: str | None
-) -> tuple[ImageLeakReport, list[Problem], Images]:
-    tested = load_images(test, side=SIDE, label=label, labelled=label is not None)
+    images: Images,
+    classes: Counter[str],
+    test: str | Path,
+    tested: Images,
+) -> tuple[ImageLeakReport, list[Problem]]:
     problems = list(tested.problems)
     for name in _classes(tested) if classes else ():
         if name not in classes:
@@ -124,4 +142,4 @@ def _check_test(
     if leaks.drop:
         fix = "They are left out of pretraining; remove them from training data."
         problems.append(problem(37, "warn", source=str(test), message=f"{leaks}.", fix=fix))
-    return leaks, problems, tested
+    return leaks, problems

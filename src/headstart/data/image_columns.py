@@ -28,12 +28,16 @@ _NO_LABEL = frozenset(("id", "idx", "index", "uid", "guid", "split", "width", "h
 
 @dataclass(frozen=True)
 class ImageColumns:
-    """Names of the columns; "" for one that there is not. blob: the image column holds bytes."""
+    """Names of the columns; "" for one that there is not. blob: the image column holds bytes.
+
+    encoding: of a table of text, where it is neither UTF-8 nor marked.
+    """
 
     image: str = ""
     label: str = ""
     caption: str = ""
     blob: bool = False
+    encoding: str | None = None
 
     def named(self) -> Iterator[tuple[str, str]]:
         """(what, column) for people."""
@@ -100,7 +104,7 @@ def find_image_columns(
         )
     others = [name for name in rest if name != label]
     caption = wanted.caption or _named(others, CAPTION_NAMES)
-    return ImageColumns(image, label, caption, image in blobs)
+    return ImageColumns(image, label, caption, image in blobs, wanted.encoding)
 
 
 def _holds_paths(rows: Sequence[Row], column: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow
 
-from headstart.data.files import TABLE_SUFFIXES, absent, list_files, look_at, read_rows
+from headstart.data.files import absent, is_table, list_files, look_at, read_rows
 from headstart.data.image_columns import ImageColumns, find_image_columns, is_image_name
 from headstart.data.image_paths import Beside
 from headstart.data.inline_images import inline_bytes, is_inline
@@ -94,14 +94,16 @@ def find_images(
     label: str | None = None,
     caption: str | None = None,
     labelled: bool = False,
+    encoding: str | None = None,
 ) -> list[ImageSource]:
     """What images there are under the paths, without opening one.
 
     image, label, caption: columns of tables; by default found by name and by their values.
+    encoding: of tables, as in `read_rows`.
     labelled: a label is wanted, so a table without one is an error.
     Raises InputError where a path does not exist, a table has no images, or nothing is found.
     """
-    wanted = ImageColumns(image or "", label or "", caption or "")
+    wanted = ImageColumns(image or "", label or "", caption or "", encoding=encoding)
     found: list[ImageSource] = []
     for given in paths:
         path = Path(given)
@@ -123,14 +125,10 @@ def find_images(
     return found
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file is named like a table."""
-    return path.name.lower().removesuffix(".gz").endswith(TABLE_SUFFIXES)
-
-
-def sample_of(path: Path) -> list[Row]:
+def sample_of(path: Path, encoding: str | None) -> list[Row]:
     """The first rows of a table."""
-    return [row for row in islice(read_rows(path), SAMPLE_ROWS) if isinstance(row, Row)]
+    rows = islice(read_rows(path, encoding=encoding), SAMPLE_ROWS)
+    return [row for row in rows if isinstance(row, Row)]
 
 
 def data_files(root: Path) -> list[Path]:
@@ -264,7 +262,8 @@ def class_folder_remarks(root: Path, classes: Collection[str]) -> Iterator[Probl
 
 
 def _table(path: Path, wanted: ImageColumns, *, labelled: bool) -> ImageSource:
-    shape = look_at(path)
+    encoding = wanted.encoding
+    shape = look_at(path, encoding=encoding)
     if isinstance(shape, Problem):
         raise InputError(str(shape))
     blobs: list[str] = []
@@ -273,10 +272,10 @@ def _table(path: Path, wanted: ImageColumns, *, labelled: bool) -> ImageSource:
         with path.open("rb") as file:
             blobs, count = blob_columns(file), count_parquet_rows(file)
     columns = find_image_columns(
-        path, sample_of(path), shape.columns, blobs, wanted, labelled=labelled
+        path, sample_of(path, encoding), shape.columns, blobs, wanted, labelled=labelled
     )
     if shape.format != "parquet":
-        count = sum(1 for _ in read_rows(path))
+        count = sum(1 for _ in read_rows(path, encoding=encoding))
     parts = [f"{what} {shown(name)!r}" for what, name in columns.named() if name]
     note = f"{path.name}: {count} rows, {', '.join(parts)}"
     return ImageSource(path, columns, (), count, note)
@@ -304,7 +303,7 @@ def _records(
         except (OSError, pyarrow.ArrowException) as error:
             raise InputError(f"{path}: {shown(str(error))}") from None
         return
-    for row in read_rows(path):
+    for row in read_rows(path, encoding=columns.encoding):
         yield (row, None) if isinstance(row, Problem) else (row, nothing)
 
 

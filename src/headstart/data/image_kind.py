@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from headstart.data.files import Shape, look_at
+from headstart.data.files import Shape, is_table, look_at
 from headstart.data.image_columns import (
     CAPTION_NAMES,
     image_column,
@@ -24,7 +24,6 @@ from headstart.data.image_files import (
     ImageSource,
     data_files,
     find_images,
-    is_table,
     sample_of,
     tables_in,
     walk,
@@ -39,11 +38,15 @@ Reads = Literal["text", "images"]
 
 @dataclass
 class _Wanted:
-    """What was asked for: columns by name, and what the model reads. notes: what to say."""
+    """What was asked for: columns by name, what the model reads, how tables are encoded.
+
+    notes: what to say.
+    """
 
     text: str | None
     image: str | None
     reads: Reads | None
+    encoding: str | None
     notes: list[str] = field(default_factory=list)
 
 
@@ -53,6 +56,7 @@ def holds_images(
     text: str | None = None,
     image: str | None = None,
     reads: Reads | None = None,
+    encoding: str | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Whether the paths hold images rather than text, found without decoding any.
@@ -61,10 +65,11 @@ def holds_images(
     counted), or all of its tables hold images; a table does if one of its columns holds images, or
     paths that end like them.
     text, image: columns that were asked for; reads: what the model reads, if that is known: these
-    decide for a table that has both. note: hears how such a table is read.
+    decide for a table that has both. encoding: of files, as in `read_rows`. note: hears how a table
+    that has both is read.
     Raises InputError for paths of both kinds, and for a file that cannot be read where images are.
     """
-    wanted = _Wanted(text, image, reads)
+    wanted = _Wanted(text, image, reads, encoding)
     found = {str(path): _is_images(Path(path), wanted) for path in paths}
     if len(set(found.values())) > 1:
         images = next(name for name, is_it in found.items() if is_it)
@@ -76,13 +81,17 @@ def holds_images(
 
 
 def without_captions(
-    paths: Sequence[str | Path], *, image: str | None = None, caption: str | None = None
+    paths: Sequence[str | Path],
+    *,
+    image: str | None = None,
+    caption: str | None = None,
+    encoding: str | None = None,
 ) -> ImageSource | None:
     """The first folder or table of images that has no captions; None if all have some.
 
-    image, caption: columns of tables, as in `find_images`, whose errors may come.
+    image, caption, encoding: of tables, as in `find_images`, whose errors may come.
     """
-    sources = find_images(paths, image=image, caption=caption)
+    sources = find_images(paths, image=image, caption=caption, encoding=encoding)
     return next((s for s in sources if s.columns is None or not s.columns.caption), None)
 
 
@@ -99,7 +108,7 @@ def _is_images(path: Path, wanted: _Wanted) -> bool:
         return True
     if not path.is_file():
         return False
-    shape = look_at(path, text=True)
+    shape = look_at(path, encoding=wanted.encoding, text=True)
     if isinstance(shape, Problem):
         if wanted.reads == "images":
             raise InputError(str(shape))
@@ -116,7 +125,7 @@ def _table_of_images(path: Path, shape: Shape, wanted: _Wanted) -> bool:
     if wanted.image is not None and wanted.image in (*blobs, *shape.columns):
         found: str | None = wanted.image
     else:
-        found = image_column(sample_of(path), shape.columns, blobs)
+        found = image_column(sample_of(path, wanted.encoding), shape.columns, blobs)
     aside = [name for name in aside if name != found]
     if aside:
         columns = ", ".join(f"'{shown(name)}'" for name in aside)

@@ -26,7 +26,15 @@ from headstart.data.image_files import (
     read_pictures,
 )
 from headstart.data.image_store import DIGEST_BYTES, ImageStore
-from headstart.data.labels import Kind, as_labels, class_warnings, kind_of, separator_of
+from headstart.data.labels import (
+    NO_VALUE,
+    Kind,
+    as_labels,
+    class_warnings,
+    kind_of,
+    no_value_among_numbers,
+    separator_of,
+)
 from headstart.data.picture import Fault, Oddity, Raster, decode
 from headstart.data.record import Problem, Row, problem, shown, stop_at
 from headstart.errors import InputError
@@ -134,6 +142,7 @@ def load_images(
     caption: str | None = None,
     labelled: bool = False,
     captioned: bool = False,
+    encoding: str | None = None,
     bad_rows: BadRows = "skip",
     place: str | Path | None = None,
     threads: int | None = None,
@@ -143,13 +152,16 @@ def load_images(
 
     image, label, caption: columns of tables. labelled, captioned: images without a label or a
         caption are set aside.
+    encoding: of tables, where they are neither UTF-8 nor marked.
     bad_rows: "stop" raises InputError where a record is rejected; damaged images never stop it.
     place: a folder for the pixels, where they are many; else they are held in memory.
     progress: called with images done and the most there can be.
     Raises InputError when there is no image that can be used.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    sources = find_images(given, image=image, label=label, caption=caption, labelled=labelled)
+    sources = find_images(
+        given, image=image, label=label, caption=caption, labelled=labelled, encoding=encoding
+    )
     most = sum(source.count for source in sources)
     tally = _Tally()
     items = read_pictures(sources)
@@ -195,6 +207,7 @@ def load_labelled_images(
     label: str | None = None,
     kind: Kind | Literal["auto"] = "auto",
     classes: Sequence[str] | None = None,
+    encoding: str | None = None,
     bad_rows: BadRows = "skip",
     place: str | Path | None = None,
     threads: int | None = None,
@@ -210,6 +223,7 @@ def load_labelled_images(
         image=image,
         label=label,
         labelled=True,
+        encoding=encoding,
         bad_rows=bad_rows,
         place=place,
         threads=threads,
@@ -225,7 +239,12 @@ def load_labelled_images(
     stop_at(wrong)
     source = _source_of(paths)
     problems = [*images.problems, *contradictions(images)]
-    if chosen != "number":
+    mixed: list[Problem] = []
+    if kind == "auto" and classes is None and chosen == "classes":
+        places = [row.source for row, _, value in kept if value.casefold() in NO_VALUE]
+        mixed = no_value_among_numbers(values, places, source, label or "")
+        problems = mixed + problems
+    if chosen != "number" and not mixed:
         problems += class_warnings(values, separator, chosen, source, label or "")
     aside = images.quarantined + images.rejected
     note = (
@@ -239,14 +258,18 @@ def load_labelled_images(
 
 
 def usual_side(
-    paths: str | Path | Sequence[str | Path], *, image: str | None = None, sample: int = 64
+    paths: str | Path | Sequence[str | Path],
+    *,
+    image: str | None = None,
+    encoding: str | None = None,
+    sample: int = 64,
 ) -> int:
     """The middle one of the shorter sides (pixels) of the first images.
 
     Raises InputError when none of them can be used.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    sources = find_images(given, image=image)
+    sources = find_images(given, image=image, encoding=encoding)
     sides: list[int] = []
     problems: list[Problem] = []
     for item in read_pictures(sources):

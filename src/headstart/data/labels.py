@@ -28,6 +28,14 @@ SEPARATORS = ("|", ";")
 MANY_TEXTS = 12  # distinct labels, below which none are taken for texts to be written
 _SEVERAL_WORDS = re.compile(rf"\S\s+\S|[{CJK}]\W*[{CJK}]\W*[{CJK}]\W*[{CJK}]")
 _PLAIN_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+# how cells say that there is no value
+NO_VALUE = frozenset(
+    (
+        *("na", "n/a", "n.a.", "#n/a", "nan", "null", "none", "nil", "-", "--", "?"),
+        *("missing", "unknown", "无", "缺失", "未知"),
+    )
+)
+SHOWN_PLACES = 5
 _LOOSE_NUMBER = re.compile(r"\s*[-+]?\d[\d.,]*\s*%?\s*")
 
 
@@ -151,6 +159,29 @@ def unknown_label(row: Row, column: str, value: str, names: Sequence[str]) -> Pr
     )
 
 
+def no_value_among_numbers(
+    values: Iterable[str], places: Sequence[str], source: str, column: str
+) -> list[Problem]:
+    """A warning where NA and its like stand among numbers, which makes classes of all of them.
+
+    values: the labels, at least each once. places: of those in NO_VALUE, the lines or images.
+    """
+    distinct = set(values)
+    words = sorted(value for value in distinct if value.casefold() in NO_VALUE)
+    numbers = [value for value in distinct if value.casefold() not in NO_VALUE]
+    if not words or len(numbers) < 2 or not all(map(_PLAIN_NUMBER.fullmatch, numbers)):
+        return []
+    fix = "Leave these cells empty, and the rows are set aside."
+    if kind_of(numbers)[0] == "number":
+        fix = "Leave these cells empty: the rows are set aside, and the labels are numbers."
+    where = ", ".join(places[:SHOWN_PLACES]) + (", ..." if len(places) > SHOWN_PLACES else "")
+    message = (
+        f"{len(places)} labels say that there is none ({', '.join(map(quoted, words))}) among "
+        f"numbers, so all are taken for classes: rows {where}."
+    )
+    return [problem(63, "warn", source=source, column=column, message=message, fix=fix)]
+
+
 def _numbers(kept: Sequence[tuple[Row, str, str]], column: str) -> tuple[np.ndarray, list[Problem]]:
     wrong = [
         problem(
@@ -161,7 +192,9 @@ def _numbers(kept: Sequence[tuple[Row, str, str]], column: str) -> tuple[np.ndar
             column=column,
             value=value,
             message=f"{quoted(value)} is not a plain number.",
-            fix="Write numbers like 1234.5, without %, spaces or thousands marks.",
+            fix="Leave the cell empty, and the row is set aside."
+            if value.casefold() in NO_VALUE
+            else "Write numbers like 1234.5, without %, spaces or thousands marks.",
         )
         for row, _, value in kept
         if not _PLAIN_NUMBER.fullmatch(value) or not np.isfinite(float(value))

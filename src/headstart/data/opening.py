@@ -21,10 +21,12 @@ from headstart.data.encoding import (
     decoding_problem,
     in_chunks,
     marked_encoding,
+    surely_utf8,
     unmarked_problem,
     unmarked_utf16,
 )
 from headstart.data.record import Problem, problem, shown
+from headstart.errors import InputError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -101,21 +103,25 @@ class _Limited(io.RawIOBase):
         return len(data)
 
 
-def find_encoding(stream: BinaryIO, path: Path, given: str | None) -> str:
+def find_encoding(stream: BinaryIO, source: str | Path, given: str | None) -> str:
     """The encoding that a file is read by: a mark in it, the given one, or UTF-8.
 
+    The given one is for files that are nothing else by their bytes: among others in UTF-8, one file
+    in another encoding can be read.
     Raises Unusable for UTF-16 without a mark, InputError for an unknown name.
     """
     head = stream.read(SNIFFED_BYTES)
     marked = marked_encoding(head)
     if given is not None:
         name = checked_encoding(given)
-        return marked if marked is not None and name.startswith("utf-") else name
+        if marked is not None and name.startswith("utf-"):
+            return marked
+        return "utf-8" if surely_utf8(head, wide=name.startswith(("utf-16", "utf-32"))) else name
     if marked is not None:
         return marked
     likely = unmarked_utf16(head)
     if likely is not None:
-        raise Unusable(unmarked_problem(likely, source=str(path)))
+        raise Unusable(unmarked_problem(likely, source=str(source)))
     return "utf-8"
 
 
@@ -136,6 +142,22 @@ def numbered_lines(path: Path, encoding: str) -> Iterator[Line]:
         with open_bytes(path) as stream:
             found = decoding_problem(in_chunks(stream), encoding, source=str(path))
         raise Unusable(found or unreadable(path, error)) from None
+
+
+def piped_lines(data: bytes, *, source: str, encoding: str | None = None) -> list[str]:
+    """Lines, without their ends, of bytes that are no file: what was piped in.
+
+    encoding: as of a file. Raises InputError where they cannot be read by it.
+    """
+    try:
+        found = find_encoding(io.BytesIO(data), source, encoding)
+        with io.TextIOWrapper(io.BytesIO(data), encoding=found) as text:
+            return [line.rstrip("\n") for line in text]
+    except Unusable as unusable:
+        raise InputError(str(unusable.found)) from None
+    except UnicodeDecodeError as error:
+        said = decoding_problem(iter([data]), found, source=source)
+        raise InputError(str(said or unreadable(Path(source), error))) from None
 
 
 def _long_line(source: str, number: int) -> Problem:

@@ -22,7 +22,7 @@ from headstart.data.patches import PixelFrame, PixelScale, cut, lay_out_patches
 from headstart.data.text import demand_ids, encode, load_tokenizer
 from headstart.errors import HeadstartError, InputError
 from headstart.evaluate.features import demand_finite, find_device
-from headstart.families import load_model, resolve
+from headstart.families import load_model
 from headstart.families.catalog import find_model_type
 from headstart.families.fields import read_fields
 from headstart.families.model import Model
@@ -125,13 +125,13 @@ def refuse_towers(model: Model, start: str | Path) -> None:
         )
 
 
-def has_towers(start: str | Path) -> bool:
-    """Whether a model is of a family of two towers; no weights are read.
+def has_towers(folder: Path) -> bool:
+    """Whether the model of a folder is of a family of two towers; no weights are read.
 
-    start: as `resolve` takes it. What cannot be read is of no family: opening it says why.
+    What cannot be read is of no family: opening it says why.
     """
     try:
-        hf = read_fields(resolve(start) / "config.json")
+        hf = read_fields(folder / "config.json")
         kind = str(hf.values.get("model_type"))
         return find_model_type(kind, source=hf.source).template.images is not None
     except HeadstartError:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.evaluate.towers import has_towers
+from headstart.config import AS_FOUND, ReadSettings
+from headstart.errors import InputError
+from headstart.evaluate.towers import Towers, has_towers
 from headstart.events import Events, Silent
+from headstart.families import resolve
 from headstart.recipes import evaluating, predicting
 from headstart.recipes.pair_evaluating import PairModel, evaluate_pairs, predict_pairs
 from headstart.recipes.results import Measured, Predictions, Retrieved
@@ -21,7 +24,14 @@ def opened(model: Model) -> Predictor | Author | PairModel:
 
     model: a run folder, a Hugging Face folder, "hf:NAME", or what was opened from one before.
     """
-    return _as_pairs(model) or evaluating.opened(_as_texts(model))
+    if isinstance(model, Predictor | Author | PairModel):
+        return model
+    if not model:
+        raise InputError("no model given: name a run folder, a Hugging Face folder, or hf:NAME")
+    folder = resolve(model)  # once: it reads all files, to compare their digests
+    if has_towers(folder):
+        return PairModel(model, Towers.open(folder))
+    return evaluating.opened(folder)
 
 
 def evaluate(
@@ -30,13 +40,14 @@ def evaluate(
     *,
     text: str | None = None,
     label: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Measured | Retrieved:
     """Score a model on data; see `evaluating` for texts and `pair_evaluating` for two towers."""
-    listener, pairs = events or Silent(), _as_pairs(model)
-    if pairs is not None:
-        return evaluate_pairs(pairs, data, text=text, label=label, events=listener)
-    return evaluating.evaluate(_as_texts(model), data, text=text, label=label, events=listener)
+    listener, ready = events or Silent(), opened(model)
+    if isinstance(ready, PairModel):
+        return evaluate_pairs(ready, data, text=text, label=label, read=read, events=listener)
+    return evaluating.evaluate(ready, data, text=text, label=label, read=read, events=listener)
 
 
 def predict(
@@ -44,23 +55,11 @@ def predict(
     inputs: Sequence[str],
     *,
     text: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Predictions:
     """Answer each input in order; see `predicting` for texts and `pair_evaluating` for images."""
-    listener, pairs = events or Silent(), _as_pairs(model)
-    if pairs is not None:
-        return predict_pairs(pairs, inputs, events=listener)
-    return predicting.predict(_as_texts(model), inputs, text=text, events=listener)
-
-
-def _as_pairs(model: Model) -> PairModel | None:
-    """The model if it has two towers."""
-    if isinstance(model, PairModel):
-        return model
-    there = isinstance(model, str) and model != "" and has_towers(model)
-    return PairModel.open(str(model)) if there else None
-
-
-def _as_texts(model: Model) -> str | Predictor | Author | None:
-    assert not isinstance(model, PairModel), "a model of texts"
-    return model
+    listener, ready = events or Silent(), opened(model)
+    if isinstance(ready, PairModel):
+        return predict_pairs(ready, inputs, read=read, events=listener)
+    return predicting.predict(ready, inputs, text=text, read=read, events=listener)

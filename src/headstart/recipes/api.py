@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from headstart import recipes
@@ -19,7 +16,23 @@ from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
 from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.recipes.demonstration import demo
-from headstart.recipes.given import of_data, of_network, of_run, of_towers, of_transfer
+from headstart.recipes.fitted import Fitted
+from headstart.recipes.given import (
+    Data,
+    PathLike,
+    Start,
+    demanded,
+    name_of,
+    names_of,
+    of_data,
+    of_network,
+    of_run,
+    of_towers,
+    of_transfer,
+    path_of,
+    reading,
+    start_of,
+)
 from headstart.recipes.machine import doctor
 from headstart.recipes.results import (
     Comparison,
@@ -28,7 +41,6 @@ from headstart.recipes.results import (
     Generations,
     Measured,
     Prediction,
-    Predictions,
     PretrainResult,
     Result,
     Retrieved,
@@ -37,11 +49,8 @@ from headstart.settings_file import make_settings
 
 if TYPE_CHECKING:
     from headstart.generate.defaults import Choices
-    from headstart.recipes.pair_evaluating import PairModel
-    from headstart.serve.author import Author
     from headstart.serve.embed import Encoder
     from headstart.serve.generate import Generator
-    from headstart.serve.predict import Predictor
 
 __all__ = [
     "Fitted",
@@ -60,10 +69,6 @@ __all__ = [
     "pretrain",
     "report",
 ]
-
-PathLike = str | os.PathLike[str]
-Data = PathLike | Sequence[PathLike]
-Start = PathLike | PretrainResult
 
 
 def pretrain(
@@ -95,18 +100,18 @@ def pretrain(
     begins from. budget: "30m", "2000 steps", ...
     """
     given = {
-        **of_data(_names(data), text=text, vocab_size=vocab_size, max_length=max_length),
+        **of_data(names_of(data), text=text, vocab_size=vocab_size, max_length=max_length),
         **of_network(family, size=size, objective=objective),
-        **of_run(_name(out), threads=threads, seed=seed),
-        "start": _start(start),
-        **of_towers(_start(start_text), images=_start(start_images)),
+        **of_run(name_of(out), threads=threads, seed=seed),
+        "start": start_of(start),
+        **of_towers(start_of(start_text), images=start_of(start_images)),
         "then": then,
         "budget": budget,
-        "probe": _name(probe),
+        "probe": name_of(probe),
         **(settings or {}),
     }
-    made = make_settings(PretrainSettings, file=_path(config), given=given)
-    paths = _demand(made.data.paths, "text")
+    made = make_settings(PretrainSettings, file=path_of(config), given=given)
+    paths = demanded(made.data.paths, "text")
     result = recipes.pretrain(paths, settings=made, events=events or Silent())
     assert isinstance(result, PretrainResult)
     return result
@@ -137,16 +142,16 @@ def finetune(
     written); inferred if not given.
     """
     given = {
-        **of_data(_names(data), text=text, label=label, kind=kind),
+        **of_data(names_of(data), text=text, label=label, kind=kind),
         **of_transfer(method, epochs=epochs),
-        **of_run(_name(out), threads=threads, seed=seed),
-        "start": _start(start),
-        "test": _name(test),
+        **of_run(name_of(out), threads=threads, seed=seed),
+        "start": start_of(start),
+        "test": name_of(test),
         "seeds": seeds,
         **(settings or {}),
     }
-    made = make_settings(FinetuneSettings, file=_path(config), given=given)
-    paths = _demand(made.data.paths, "labelled file")
+    made = make_settings(FinetuneSettings, file=path_of(config), given=given)
+    paths = demanded(made.data.paths, "labelled file")
     result = recipes.finetune(paths, start=made.start, settings=made, events=events or Silent())
     assert isinstance(result, FinetuneResult)
     return Fitted(str(result.folder), result)
@@ -183,21 +188,21 @@ def report(
     labels: label counts of the curve, such as [50, 200, "all"].
     """
     given = {
-        **of_data(_names(data), text=text, label=label, kind=kind),
+        **of_data(names_of(data), text=text, label=label, kind=kind),
         **of_network(family, size=size, objective=objective),
         **of_transfer(method),
-        **of_run(_name(out), threads=threads, seed=seed),
-        "corpus": _names(corpus),
-        "start": _start(start),
-        "public": _name(public),
-        "test": _name(test),
+        **of_run(name_of(out), threads=threads, seed=seed),
+        "corpus": names_of(corpus),
+        "start": start_of(start),
+        "public": name_of(public),
+        "test": name_of(test),
         "labels": [str(count) for count in labels] if labels else None,
         "seeds": seeds,
         "budget": budget,
         **(settings or {}),
     }
-    made = make_settings(ReportSettings, file=_path(config), given=given)
-    paths = _demand(made.data.paths, "labelled file")
+    made = make_settings(ReportSettings, file=path_of(config), given=given)
+    paths = demanded(made.data.paths, "labelled file")
     if not made.corpus and made.start is None:
         raise InputError("nothing to pretrain on: give corpus= (files, folders) or start= (a run)")
     result = recipes.report(paths, settings=made, events=events or Silent())
@@ -206,24 +211,34 @@ def report(
 
 
 def evaluate(
-    model: Start, data: Data, *, text: str | None = None, label: str | None = None
+    model: Start,
+    data: Data,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Measured | Retrieved:
     """Score a fine-tuned model on a labelled file, with a 95 % interval.
 
     A model of images and texts: on labelled images by the names of the labels, or, on images with
-    captions, how often both find each other.
+    captions, how often both find each other. settings: "data.encoding", "images.column".
     """
-    return load(model).evaluate(data, text=text, label=label)
+    return load(model).evaluate(data, text=text, label=label, settings=settings)
 
 
 def predict(
-    model: Start, inputs: str | Sequence[str], *, text: str | None = None
+    model: Start,
+    inputs: str | Sequence[str],
+    *,
+    text: str | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> list[Prediction]:
     """Answers of a fine-tuned model for texts or images, or for those in files, in their order.
 
     A model of images and texts takes images and texts, and answers each image with a text.
+    settings: "data.encoding", "images.column" of the files.
     """
-    return load(model).predict(inputs, text=text)
+    return load(model).predict(inputs, text=text, settings=settings)
 
 
 def encoder(start: Start, *, precision: Literal["auto", "bf16", "fp32"] = "auto") -> Encoder:
@@ -234,7 +249,7 @@ def encoder(start: Start, *, precision: Literal["auto", "bf16", "fp32"] = "auto"
     """
     from headstart.serve.embed import Encoder  # brings torch, which the other verbs bring later
 
-    return Encoder.open(_start(start) or "", precision=precision)
+    return Encoder.open(start_of(start) or "", precision=precision)
 
 
 def generate(
@@ -251,7 +266,7 @@ def generate(
     left out are as the folder's generation_config.json has them.
     """
     given = [prompts] if isinstance(prompts, str) else list(prompts)
-    ready = _start(model) if isinstance(model, str | os.PathLike | PretrainResult) else model
+    ready = start_of(model) if isinstance(model, str | os.PathLike | PretrainResult) else model
     result = recipes.generate(ready, given, stop=stop, **choices)
     assert isinstance(result, Generations)
     return list(result.texts)
@@ -265,12 +280,22 @@ def generator(start: Start, *, precision: Literal["auto", "bf16", "fp32"] = "aut
     """
     from headstart.serve.generate import Generator  # brings torch
 
-    return Generator.open(_start(start) or "", precision=precision)
+    return Generator.open(start_of(start) or "", precision=precision)
 
 
-def compare(first: Start, second: Start, *, test: PathLike | None = None) -> Comparison:
-    """Compare two runs on the same examples, with an interval for the difference."""
-    result = recipes.compare(_start(first), _start(second), test=_name(test), events=Silent())
+def compare(
+    first: Start,
+    second: Start,
+    *,
+    test: PathLike | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Comparison:
+    """Compare two runs on the same examples, with an interval for the difference.
+
+    settings: "data.encoding", "images.column" of the test file.
+    """
+    names, read = (start_of(first), start_of(second)), reading(settings)
+    result = recipes.compare(*names, test=name_of(test), read=read, events=Silent())
     assert isinstance(result, Comparison)
     return result
 
@@ -281,9 +306,16 @@ def check(
     text: str | None = None,
     label: str | None = None,
     test: PathLike | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Result:
-    """Every problem of texts, images or labelled examples, in one pass."""
-    result = recipes.check(_names(data) or [], text=text, label=label, test=_name(test))
+    """Every problem of texts, images or labelled examples, in one pass.
+
+    settings: "data.encoding", "images.column".
+    """
+    names = [str(path) for path in demanded(names_of(data) or (), "data")]
+    result = recipes.check(
+        names, text=text, label=label, test=name_of(test), read=reading(settings)
+    )
     assert isinstance(result, Result)
     return result
 
@@ -293,77 +325,30 @@ def plan(
     *,
     family: str | None = None,
     size: str | None = None,
+    objective: str | None = None,
+    then: str | None = None,
+    start: Start | None = None,
     budget: str | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Result:
-    """Forecast a pretraining run: steps, passes, time, memory. Trains nothing."""
+    """Forecast a pretraining run: steps, passes, time, memory. Trains nothing.
+
+    then: of both stages. start: with the network and the vocabulary of what is gone on from.
+    """
     given = {
-        **of_data(_names(data)),
-        **of_network(family, size=size),
+        **of_data(names_of(data)),
+        **of_network(family, size=size, objective=objective),
+        "start": start_of(start),
+        "then": then,
         "budget": budget,
         **(settings or {}),
     }
     made = make_settings(PretrainSettings, given=given)
-    result = recipes.plan(_demand(made.data.paths, "text"), settings=made)
+    result = recipes.plan(demanded(made.data.paths, "text"), settings=made)
     assert isinstance(result, Result)
     return result
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A fine-tuned model by its folder. result: how it was made, where this process made it."""
-
-    folder: str
-    result: FinetuneResult | None = None
-
-    @cached_property
-    def predictor(self) -> Predictor | Author | PairModel:
-        """The model, loaded from its folder when it is first asked for, and kept."""
-        from headstart.recipes.answering import opened  # brings torch
-
-        return opened(self.folder)
-
-    def evaluate(
-        self, data: Data, *, text: str | None = None, label: str | None = None
-    ) -> Measured | Retrieved:
-        """Score it on a labelled file, with a 95 % interval."""
-        paths = [Path(name) for name in _names(data) or ()]
-        result = recipes.evaluate(self.predictor, paths, text=text, label=label, events=Silent())
-        assert isinstance(result, Measured | Retrieved)
-        return result
-
-    def predict(self, inputs: str | Sequence[str], *, text: str | None = None) -> list[Prediction]:
-        """Answers for texts or images, or those in files; text: the column of tables of texts."""
-        given = [inputs] if isinstance(inputs, str) else list(inputs)
-        result = recipes.predict(self.predictor, given, text=text, events=Silent())
-        assert isinstance(result, Predictions)
-        return list(result.answers)
-
-
 def load(model: Start) -> Fitted:
     """A fine-tuned model from a run folder or a Hugging Face folder; read when first used."""
-    return Fitted(_start(model) or "")
-
-
-def _names(data: Data) -> list[str] | None:
-    if isinstance(data, str | os.PathLike):
-        return [os.fspath(data)]
-    return [os.fspath(item) for item in data] or None
-
-
-def _name(path: PathLike | None) -> str | None:
-    return None if path is None else os.fspath(path)
-
-
-def _path(path: PathLike | None) -> Path | None:
-    return None if path is None else Path(path)
-
-
-def _start(start: Start | None) -> str | None:
-    return str(start.folder) if isinstance(start, PretrainResult) else _name(start)
-
-
-def _demand(names: Sequence[str], what: str) -> list[Path]:
-    if not names or "" in names:
-        raise InputError(f"no {what} given: the first argument names files or folders")
-    return [Path(name) for name in names]
+    return Fitted(start_of(model) or "")

@@ -30,7 +30,7 @@ from headstart.data.loader import (
 from headstart.data.store import TokenStore
 from headstart.errors import InputError
 from headstart.evaluate.transfer_settings import TransferSettings as HowToTransfer
-from headstart.families import Model, find
+from headstart.families import Loaded, Model, find
 from headstart.objectives import (
     BagOfWords,
     CausalLanguage,
@@ -83,6 +83,23 @@ def fresh_model(
         dropout=settings.dropout,
         causal=causal,
         seed=seed,
+    )
+
+
+def first_model(settings: PretrainSettings, start: Loaded | None, *, vocab_size: int) -> Model:
+    """What pretraining begins with: the model of a checkpoint, or a fresh one.
+
+    Raises InputError if texts may be longer than the checkpoint's model can take.
+    """
+    if start is not None:
+        refuse_length(settings, settings.start, start.model)
+        return start.model
+    return fresh_model(
+        settings.model,
+        vocab_size=vocab_size,
+        max_length=settings.data.max_length,
+        seed=settings.seed,
+        causal=True if "causal" in settings.objective.name.split("+") else None,
     )
 
 

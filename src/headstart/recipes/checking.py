@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.config import LabelSettings
+from headstart.config import AS_FOUND, LabelSettings, ReadSettings
 from headstart.data.check import CheckReport, check_data
 from headstart.data.content import LongTexts
 from headstart.data.image_check import check_images
 from headstart.data.image_kind import holds_images
 from headstart.evaluate.alignment import slipped_captions
 from headstart.events import Events, Silent
-from headstart.recipes.image_building import refuse_text
+from headstart.recipes.image_building import refuse_images, refuse_text
 from headstart.recipes.results import Fact, Json, to_json
 from headstart.words import Phrase, say
 
@@ -82,25 +82,30 @@ def check(
     text: str | None = None,
     label: str | None = None,
     test: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> CheckResult:
     """Find all problems of texts, images or labelled examples."""
     listener = events or Silent()
-    if holds_images(list(data), text=text, note=listener.note):
+    image, encoding = read.images.column, read.data.encoding
+    if holds_images(list(data), text=text, image=image, encoding=encoding, note=listener.note):
         refuse_text(Path(data[0]), text)
         listener.note(say("data_are_images"))
         return CheckResult(
             check_images(
                 list(data),
+                image=image,
                 label=label,
                 test=test,
+                encoding=encoding,
                 also=slipped_captions,
                 progress=lambda done, most: listener.progress("check", done, most),
             )
         )
+    refuse_images(read)
     listener.progress("check", 0, 1)
     usual = LabelSettings()
     room = (usual.max_length, usual.target_length)
-    found = check_data(list(data), text=text, label=label, test=test, room=room)
+    found = check_data(list(data), text=text, label=label, test=test, encoding=encoding, room=room)
     listener.progress("check", 1, 1)
     return CheckResult(found)

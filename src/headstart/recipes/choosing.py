@@ -24,10 +24,11 @@ from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.families import load_model, resolve
 from headstart.recipes import image_pretraining, pair_pretraining, pretraining
+from headstart.recipes.forecasting import Plan
 from headstart.recipes.image_planning import plan_images
 from headstart.recipes.image_pretraining import for_images
 from headstart.recipes.media import what_it_reads
-from headstart.recipes.planning import Plan, plan_texts
+from headstart.recipes.planning import plan_texts
 from headstart.recipes.results import PretrainResult
 from headstart.recipes.staging import in_stages
 from headstart.words import say
@@ -76,11 +77,6 @@ def plan(data: Sequence[Path], *, settings: PretrainSettings, events: Events | N
     Raises InputError if there is nothing to pretrain on.
     """
     listener = events or Silent()
-    if settings.then is not None:
-        raise InputError(
-            f"then is {settings.then}, but plan forecasts one stage: leave it out, and give the "
-            "budget of that stage"
-        )
     if not reads_images(data, settings, listener):
         return plan_texts(data, settings=settings, events=listener)
     if for_pairs(settings, data):
@@ -103,8 +99,14 @@ def reads_images(data: Sequence[Path], settings: PretrainSettings, events: Event
         reads = what_it_reads(load_model(resolve(settings.start)))
     elif "family" in settings.model.model_fields_set:
         reads = "images" if family in READS else "text"
-    text, image = settings.data.text, settings.images.column
-    found = holds_images(data, text=text, image=image, reads=reads, note=events.note)
+    found = holds_images(
+        data,
+        text=settings.data.text,
+        image=settings.images.column,
+        reads=reads,
+        encoding=settings.data.encoding,
+        note=events.note,
+    )
     if not found and family in READS and settings.start == "scratch":
         raise InputError(
             f"{data[0]} holds text, but {settings.pairs.named or f'model.family {family}'} reads "
@@ -123,7 +125,12 @@ def for_pairs(settings: PretrainSettings, data: Sequence[Path]) -> bool:
     others = "family" in model.model_fields_set or "name" in objective.model_fields_set
     if others and not asked:
         return False
-    lacking = without_captions(data, image=settings.images.column, caption=settings.pairs.caption)
+    lacking = without_captions(
+        data,
+        image=settings.images.column,
+        caption=settings.pairs.caption,
+        encoding=settings.data.encoding,
+    )
     if lacking is not None and asked:
         fix = "name it with --set pairs.caption=COLUMN" if lacking.columns else "give a table"
         raise InputError(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.config import FinetuneSettings
+from headstart.config import AS_FOUND, FinetuneSettings, ReadSettings
 from headstart.errors import HeadstartError, InputError
 from headstart.evaluate.metrics import default_metric, score
 from headstart.evaluate.resampling import difference_interval
 from headstart.evaluate.wording import LEADING, rouge_difference
 from headstart.events import Events, Silent
-from headstart.recipes.evaluating import answers_of, read_for, read_texts
+from headstart.families import resolve
+from headstart.recipes.evaluating import answers_of, opened, read_for, read_texts
+from headstart.recipes.medium import Rows
 from headstart.recipes.results import Comparison
 from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
@@ -20,41 +23,53 @@ from headstart.train import RunFolder
 from headstart.words import say
 
 
+@dataclass(frozen=True)
+class _Test:
+    """The labelled file, its columns, and how it is read."""
+
+    path: Path
+    text: str | None = None
+    label: str | None = None
+    read: ReadSettings = AS_FOUND
+
+
 def compare(
     first: str | None,
     second: str | None,
     *,
     test: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Comparison:
     """Compare two fine-tuned models row by row.
 
     test: the labelled file; without one, the test file that both runs were made with.
+    read: how it is read; of the common test file, if other than the first run read it.
     Raises InputError if there is none, or if the models answer with different classes.
     """
     listener = events or Silent()
     if not first or not second:
         raise InputError("two models are needed: headstart compare runs/a runs/b --test test.csv")
-    data = Path(test or _common_test(first, second))
-    opened = [Author.open(name) or Predictor.open(name) for name in (first, second)]
-    authors = [one for one in opened if isinstance(one, Author)]
-    models = [one for one in opened if isinstance(one, Predictor)]
+    file = _Test(Path(test), read=read) if test else _common_test(first, second, read)
+    both = [opened(resolve(name)) for name in (first, second)]
+    authors = [one for one in both if isinstance(one, Author)]
+    models = [one for one in both if isinstance(one, Predictor)]
     if len(authors) == 1:
         raise InputError(
             f"{first} and {second} answer different questions: one writes texts, the other does not"
         )
     if authors:
-        return _compare_texts((first, second), authors, data, listener)
+        return _compare_texts((first, second), authors, file, listener)
     kinds = [(model.fitted.kind, tuple(model.classes)) for model in models]
     if kinds[0] != kinds[1]:
         raise InputError(
             f"{first} and {second} answer different questions: "
             + " and ".join(f"{kind} ({', '.join(names[:5])})" for kind, names in kinds)
         )
-    examples = read_for(models[0], [data], text=None, label=None, events=listener)
+    examples = _rows(models[0], file, listener)
     answers = [answers_of(models[0], examples, events=listener)]
     if models[1].reads_images:  # perhaps at another size
-        examples = read_for(models[1], [data], text=None, label=None, events=Silent())
+        examples = _rows(models[1], file, Silent())
     answers.append(answers_of(models[1], examples, events=listener))
     kind, gold = examples.kind, examples.labels
     if kind == "multilabel":
@@ -66,10 +81,22 @@ def compare(
     return _comparison((first, second), metric, values, ends, len(examples))
 
 
+def _rows(model: Predictor, file: _Test, events: Events) -> Rows:
+    """The rows of the test file in the classes of a model."""
+    return read_for(
+        model,
+        [file.path],
+        text=file.text,
+        label=file.label,
+        read=file.read,
+        events=events,
+    )
+
+
 def _compare_texts(
-    names: tuple[str, str], authors: Sequence[Author], data: Path, events: Events
+    names: tuple[str, str], authors: Sequence[Author], file: _Test, events: Events
 ) -> Comparison:
-    rows = read_texts([data], None, None, events)
+    rows = read_texts([file.path], text=file.text, label=file.label, read=file.read, events=events)
     written = [author.write(rows.texts) for author in authors]
     one, two, gap = rouge_difference(written[0], written[1], rows.labels.tolist())
     values = [one.value, two.value]
@@ -102,18 +129,26 @@ def _comparison(
     )
 
 
-def _common_test(first: str, second: str) -> str:
-    """The test file that both runs name in run.yaml."""
-    found = []
-    for name in (first, second):
-        path = RunFolder(Path(name)).settings
-        try:
-            test = make_settings(FinetuneSettings, file=path).test if path.is_file() else None
-        except HeadstartError:
-            test = None  # a run of another verb has no test file of its own
-        found.append(test)
-    if found[0] is None or found[0] != found[1]:
+def _common_test(first: str, second: str, read: ReadSettings) -> _Test:
+    """The test file that both runs name in run.yaml, read as the first one does but for `read`."""
+    found = [_settings_of(Path(name)) for name in (first, second)]
+    tests = [None if one is None else one.test for one in found]
+    if found[0] is None or tests[0] is None or tests[0] != tests[1]:
         raise InputError(
             f"{first} and {second} name no common test file: give one with --test test.csv"
         )
-    return found[0]
+    how = found[0]
+    given = {
+        "data.encoding": read.data.encoding or how.data.encoding,
+        "images.column": read.images.column or how.images.column,
+    }
+    both = make_settings(ReadSettings, given=given)
+    return _Test(Path(tests[0]), how.data.text, how.data.label, both)
+
+
+def _settings_of(run: Path) -> FinetuneSettings | None:
+    path = RunFolder(run).settings
+    try:
+        return make_settings(FinetuneSettings, file=path) if path.is_file() else None
+    except HeadstartError:
+        return None  # a run of another verb has no test file of its own

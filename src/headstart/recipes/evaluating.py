@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.config import AS_FOUND, ReadSettings
 from headstart.data.dataset import Labelled, load_labelled
 from headstart.data.images import LabelledImages, load_labelled_images
 from headstart.data.labels import Kind
@@ -14,7 +15,7 @@ from headstart.errors import InputError
 from headstart.evaluate.metrics import Metric, default_metric, score
 from headstart.evaluate.resampling import score_interval
 from headstart.events import Events, Silent
-from headstart.recipes.image_building import refuse_text
+from headstart.recipes.image_building import refuse_images, refuse_text
 from headstart.recipes.medium import Rows
 from headstart.recipes.results import Measured
 from headstart.recipes.telling import echo
@@ -24,43 +25,51 @@ from headstart.serve.predict import Predictor
 
 
 def evaluate(
-    model: str | Predictor | Author | None,
+    predictor: Predictor | Author,
     data: Sequence[Path],
     *,
     text: str | None = None,
     label: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Measured:
     """Score a model on one labelled file.
 
-    model: a run folder, a Hugging Face folder, "hf:NAME", or what was opened from one before.
-    Raises InputError if the file cannot be read, holds a label that the model does not know, or the
-    model has learnt no task.
+    read: how the file is read.
+    Raises InputError if the file cannot be read or holds a label that the model does not know.
     """
     listener = events or Silent()
-    predictor = opened(model)
     if isinstance(predictor, Author):
-        return measured_texts([predictor], read_texts(data, text, label, listener), listener)
-    examples = read_for(predictor, data, text=text, label=label, events=listener)
+        rows = read_texts(data, text=text, label=label, read=read, events=listener)
+        return measured_texts([predictor], rows, listener)
+    examples = read_for(predictor, data, text=text, label=label, read=read, events=listener)
     answers = answers_of(predictor, examples, events=listener)
     return measured(answers[None], examples.labels, kind=examples.kind, classes=examples.classes)
 
 
-def opened(model: str | Predictor | Author | None) -> Predictor | Author:
-    """The model, loaded unless it is already. Raises InputError if there is none."""
-    if isinstance(model, Predictor | Author):
-        return model
-    if not model:
-        raise InputError("no model given: name a run folder, a Hugging Face folder, or hf:NAME")
-    return Author.open(model) or Predictor.open(model)
+def opened(folder: Path) -> Predictor | Author:
+    """The model of a folder that `resolve` gave. Raises InputError if it has learnt no task."""
+    return Author.at(folder) or Predictor.at(folder)
 
 
 def read_texts(
-    data: Sequence[Path], text: str | None, label: str | None, events: Events
+    data: Sequence[Path],
+    *,
+    text: str | None,
+    label: str | None,
+    read: ReadSettings,
+    events: Events,
 ) -> Labelled:
     """One file of texts and of what is to be written after each."""
+    refuse_images(read)
     found = load_labelled(
-        one_file(data), text=text, label=label, kind="text", bad_rows="skip", written=True
+        one_file(data),
+        text=text,
+        label=label,
+        kind="text",
+        encoding=read.data.encoding,
+        bad_rows="skip",
+        written=True,
     )
     echo(found, events)
     return found
@@ -79,6 +88,7 @@ def read_for(
     *,
     text: str | None,
     label: str | None,
+    read: ReadSettings,
     events: Events,
 ) -> Rows:
     """One labelled file or folder in the classes of a model."""
@@ -90,14 +100,23 @@ def read_for(
         examples = load_labelled_images(
             source,
             side=predictor.frame_of_images.image_size,
+            image=read.images.column,
             label=label,
             kind=kind,
             classes=classes,
+            encoding=read.data.encoding,
             progress=lambda done, most: events.progress("decode", done, most),
         )
     else:
+        refuse_images(read)
         examples = load_labelled(
-            source, text=text, label=label, kind=kind, classes=classes, bad_rows="skip"
+            source,
+            text=text,
+            label=label,
+            kind=kind,
+            classes=classes,
+            encoding=read.data.encoding,
+            bad_rows="skip",
         )
     echo(examples, events)
     return examples

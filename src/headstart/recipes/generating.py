@@ -22,6 +22,7 @@ def generate(
     prompts: Sequence[str] = (),
     *,
     file: Path | None = None,
+    encoding: str | None = None,
     stop: Sequence[str] = (),
     show: Callable[[str], None] | None = None,
     events: Events | None = None,
@@ -30,12 +31,13 @@ def generate(
     """Continue each prompt; the texts in the order of the prompts.
 
     model: a run folder, a Hugging Face folder, "hf:NAME", or what was opened from one before.
-    file: further prompts, one a line, or the texts of a table. stop: strings before which a text
-    ends. show: is given the text of a single prompt in pieces, as it is written, and a line's end.
+    file: further prompts, one a line, or the texts of a table, in this encoding. stop: strings
+    before which a text ends. show: is given the text of a single prompt in pieces, as it is
+    written, and a line's end.
     Raises InputError if there is no prompt, or the model cannot write.
     """
     listener = events or Silent()
-    every = [*prompts, *(_prompts(file, listener) if file is not None else ())]
+    every = [*prompts, *(_prompts(file, encoding, listener) if file is not None else ())]
     if not every:
         raise InputError("there is nothing to go on from: give prompts, or a file of them")
     generator = _opened(model)
@@ -68,10 +70,10 @@ def _opened(model: str | Generator | None) -> Generator:
     return Generator.open(model)
 
 
-def _prompts(file: Path, events: Events) -> list[str]:
+def _prompts(file: Path, encoding: str | None, events: Events) -> list[str]:
     """One prompt a line, or a row of a table."""
     found = []
-    for item in read_documents([file], lines=True):
+    for item in read_documents([file], encoding=encoding, lines=True):
         if not isinstance(item, Problem):
             found.append(item.text)
         elif item.outcome == "reject":

@@ -14,6 +14,7 @@ from headstart.config import (
     ModelSettings,
     ObjectiveSettings,
     PictureSettings,
+    ReadSettings,
 )
 from headstart.data.image_batches import as_sequences
 from headstart.data.patches import PixelFrame, PixelScale
@@ -92,4 +93,13 @@ def refuse_text(data: Path, text: str | None) -> None:
     if text is not None:
         raise InputError(
             f"{data} is read for images, so there is no column of texts '{text}': leave --text out"
+        )
+
+
+def refuse_images(read: ReadSettings) -> None:
+    """Raise InputError if a column of images is named where texts are read."""
+    if read.images.column is not None:
+        raise InputError(
+            f"texts are read here, so there is no column of images '{read.images.column}': leave "
+            "images.column out"
         )

@@ -57,7 +57,11 @@ class ImageMedium:
                 "out"
             )
         self.data, self.settings, self.images, self.events = data, text, images, events
-        side = 0 if loaded is not None else usual_side(data, image=images.column)
+        side = (
+            0
+            if loaded is not None
+            else usual_side(data, image=images.column, encoding=text.encoding)
+        )
         shape = image_family(model, data)
         net, self.frame = image_model(shape, images, loaded, side=side, seed=seed)
         heads = {} if loaded is None else loaded.heads
@@ -73,6 +77,7 @@ class ImageMedium:
             label=self.settings.label,
             kind=kind,
             classes=None if like is None else like.classes or None,
+            encoding=self.settings.encoding,
             progress=lambda done, most: self.events.progress("decode", done, most),
         )
 
@@ -92,6 +97,7 @@ class ImageMedium:
         images = load_images(
             paths,
             side=self.frame.image_size,
+            encoding=self.settings.encoding,
             place=place,
             progress=lambda done, most: self.events.progress("decode", done, most),
         )

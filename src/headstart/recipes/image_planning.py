@@ -6,6 +6,7 @@ timed on them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -24,10 +25,21 @@ from headstart.data.patches import PixelFrame
 from headstart.data.record import Problem
 from headstart.errors import InputError
 from headstart.events import Events
-from headstart.families import Model
+from headstart.families import Model, load_model, resolve
 from headstart.objectives.image_objective import ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder
-from headstart.recipes.building import train_settings
+from headstart.recipes.building import refuse_objective, train_settings
+from headstart.recipes.forecasting import (
+    GIB,
+    PROGRAM_GIB,
+    SAVED_BYTES,
+    STATE_BYTES,
+    CorpusSize,
+    Network,
+    Plan,
+    budgeted_tokens,
+    joined,
+)
 from headstart.recipes.image_building import image_model
 from headstart.recipes.image_pretraining import (
     for_images,
@@ -38,17 +50,10 @@ from headstart.recipes.image_pretraining import (
 from headstart.recipes.machine import free_memory_gib, matrix_gflops
 from headstart.recipes.planning import (
     EFFICIENCY,
-    GIB,
     MEASURE_S,
-    PROGRAM_GIB,
-    SAVED_BYTES,
-    STATE_BYTES,
-    CorpusSize,
-    Plan,
-    body_parameters,
-    budgeted_tokens,
     computing_on,
     machine_in_words,
+    stages_of,
 )
 from headstart.train import Learner
 from headstart.train.plan import StepTime, time_step
@@ -59,26 +64,36 @@ SAMPLE = 512  # images that are decoded
 def plan_images(data: Sequence[Path], *, settings: PretrainSettings, events: Events) -> Plan:
     """Forecast a pretraining run on images. Raises InputError if there are none."""
     settings = for_images(settings, data)
-    column = settings.images.column
-    side = usual_side(data, image=column)
-    model, frame = image_model(settings.model, settings.images, None, side=side, seed=settings.seed)
-    sources = find_images(data, image=column)
+    column, encoding = settings.images.column, settings.data.encoding
+    side = usual_side(data, image=column, encoding=encoding)
+    start = None if settings.start == "scratch" else load_model(resolve(settings.start))
+    model, frame = image_model(
+        settings.model, settings.images, start, side=side, seed=settings.seed
+    )
+    refuse_objective(settings, model)
+    parts = stages_of(settings)
+    sources = find_images(data, image=column, encoding=encoding)
     pixels, set_aside, rejected = _sample(sources, frame, events)
     if not len(pixels):
         raise InputError(f"{data[0]}: none of the first images can be used; see headstart check")
-    codes = None
-    if "beit" in settings.objective.name.split("+"):
-        patches = frame.cut(pixels).reshape(-1, 3 * frame.patch_size**2)
-        codes = learn_codes(patches, settings.images.codes, seed=settings.seed)
-    objective = image_objective(settings, model, frame, codes=codes)
-    events.progress("calibrate", 0, 0)
-    measured = _measure(settings, model, objective, frame, pixels)
-    events.progress("calibrate", 1, 1)
     looked_at = len(pixels) + set_aside + rejected
     most = sum(source.count for source in sources)
     count = round(most * len(pixels) / looked_at)
     corpus = CorpusSize(len(sources), count, set_aside, rejected, count * frame.tokens)
-    return _forecast(corpus, settings, model, objective, frame, measured)
+    events.progress("calibrate", 0, 0)
+    plans = []
+    for part in parts:
+        codes = None
+        if "beit" in part.objective.name.split("+"):
+            patches = frame.cut(pixels).reshape(-1, 3 * frame.patch_size**2)
+            codes = learn_codes(patches, part.images.codes, seed=part.seed)
+        own = copy.deepcopy(model)
+        objective = image_objective(part, own, frame, codes=codes)
+        network = Network.of(own)
+        measured = _measure(part, own, objective, frame, pixels)
+        plans.append(_forecast(corpus, part, network, objective, frame, measured))
+    events.progress("calibrate", 1, 1)
+    return joined(plans, start=settings.start)
 
 
 def _sample(
@@ -118,7 +133,7 @@ def _measure(
     if here.device.type == "cpu":
         kind: Literal["bf16", "fp32"] = "bf16" if here.dtype.itemsize == 2 else "fp32"
         speed = matrix_gflops(kind, size=512, seconds=0.1) * 1e9 * EFFICIENCY
-        needed = 6 * body_parameters(settings.model) * _shown(objective)
+        needed = 6 * Network.of(model).body * _shown(objective)
         size = max(8 * frame.tokens, min(size, int(MEASURE_S / 4 * speed / needed)))
     rows = ImageRows(pixels, tokens=frame.tokens)
     batches = TokenBatches(rows, tokens_per_batch=size, seed=settings.seed)
@@ -131,25 +146,25 @@ def _measure(
 def _forecast(
     corpus: CorpusSize,
     settings: PretrainSettings,
-    model: Model,
+    network: Network,
     objective: ImagePretraining,
     frame: PixelFrame,
     measured: StepTime,
 ) -> Plan:
-    layers, hidden, _, inner = settings.model.shape()
     batch = tokens_of_batch(settings, frame)
     tokens_per_s = batch / measured.step_s(batch)
     tokens = budgeted_tokens(settings, corpus, tokens_per_s, batch=batch)
-    parameters = sum(weight.numel() for weight in model.parameters())
-    activations = 2 * batch * _shown(objective) * layers * (16 * hidden + 4 * inner)
+    parameters = network.parameters
+    width = 16 * network.hidden_size + 4 * network.intermediate_size
+    activations = 2 * batch * _shown(objective) * network.num_layers * width
     pixels = 3 * frame.image_size**2 * corpus.documents
     saved = SAVED_BYTES * parameters * (settings.keep + 1) + 4 * parameters + pixels
     return Plan(
         corpus=corpus,
-        family=settings.model.family,
+        family=network.family,
         size=settings.model.size,
-        num_layers=layers,
-        hidden_size=hidden,
+        num_layers=network.num_layers,
+        hidden_size=network.hidden_size,
         parameters=parameters,
         vocab_size=0,
         steps=max(1, round(tokens / batch)),
@@ -163,4 +178,6 @@ def _forecast(
         disk_gib=saved / GIB,
         measured=measured,
         images=(frame.image_size, frame.patch_size, frame.tokens),
+        objective=settings.objective.name,
+        budget=str(settings.budget),
     )

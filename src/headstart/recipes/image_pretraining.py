@@ -110,7 +110,7 @@ def pretrain_images(
     start = None if settings.start == "scratch" else load_model(resolve(settings.start))
     if start is not None and start.pixels is None:
         raise InputError(f"{data[0]} holds images, but the model of {settings.start} reads text")
-    side = usual_side(data, image=settings.images.column)
+    side = usual_side(data, image=settings.images.column, encoding=settings.data.encoding)
     model, frame = image_model(
         settings.model, settings.images, start, side=side, seed=settings.seed
     )
@@ -119,7 +119,14 @@ def pretrain_images(
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     if images is None:
-        images = read_images(data, settings.images, folder.path / "images", frame, events)
+        images = read_images(
+            data,
+            settings.images,
+            folder.path / "images",
+            frame,
+            events,
+            encoding=settings.data.encoding,
+        )
     labelled = _probe_images(settings, frame, events)
     if labelled is not None:
         leaks = find_image_leaks(images, test=labelled.images)
@@ -228,12 +235,15 @@ def read_images(
     place: Path,
     frame: PixelFrame,
     events: Events,
+    *,
+    encoding: str | None,
 ) -> Images:
     """Images decoded into a store, and what was found on the way said."""
     images = load_images(
         data,
         side=frame.image_size,
         image=settings.column,
+        encoding=encoding,
         place=place,
         progress=lambda done, most: events.progress("decode", done, most),
     )
@@ -264,6 +274,7 @@ def _probe_images(
         image=settings.images.column,
         label=settings.data.label,
         kind=settings.data.kind,
+        encoding=settings.data.encoding,
     )
     echo(found, events)
     return found

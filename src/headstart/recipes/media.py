@@ -54,7 +54,12 @@ def medium_of(
     if loaded is None and "family" in model.model_fields_set:
         wanted = "images" if model.family == IMAGE_FAMILY else "text"
     found = holds_images(
-        [data], text=text.text, image=images.column, reads=wanted, note=events.note
+        [data],
+        text=text.text,
+        image=images.column,
+        reads=wanted,
+        encoding=text.encoding,
+        note=events.note,
     )
     if found or (wanted == "images" and not data.exists()):
         events.note(say("data_are_images"))

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.config import AS_FOUND, ReadSettings
+from headstart.data.files import is_table
 from headstart.data.image_columns import is_image_name
-from headstart.data.image_files import find_images, is_table
+from headstart.data.image_files import find_images
 from headstart.data.image_kind import holds_images
 from headstart.data.image_leaks import find_image_leaks
 from headstart.data.images import load_images, load_labelled_images
@@ -25,8 +27,8 @@ from headstart.evaluate.colour_baseline import ColourBaseline
 from headstart.evaluate.towers import Towers
 from headstart.evaluate.zero_shot import class_vectors
 from headstart.events import Events
-from headstart.families import resolve
 from headstart.recipes.evaluating import measured
+from headstart.recipes.naming import names_path
 from headstart.recipes.pair_pretraining import measure, read_learnt, tell_cut
 from headstart.recipes.results import Measured, Prediction, Predictions, Retrieved
 from headstart.recipes.telling import tell
@@ -36,15 +38,10 @@ EXAMPLE = 'headstart predict RUN photo.jpg "a red shoe" "a blue shirt"'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PairModel:
-    """A model of two towers by its folder, loaded once. name: as it was asked for."""
+    """A model of two towers, loaded once. name: as it was asked for."""
 
     name: str
     towers: Towers
-
-    @classmethod
-    def open(cls, start: str) -> PairModel:
-        """From a run folder, a Hugging Face folder, or "hf:NAME"."""
-        return cls(start, Towers.open(resolve(start)))
 
 
 def evaluate_pairs(
@@ -53,33 +50,45 @@ def evaluate_pairs(
     *,
     text: str | None = None,
     label: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events,
 ) -> Measured | Retrieved:
     """Retrieval where the images have captions, zero-shot classification where they have labels.
 
-    text: column of captions; label: of labels, which decides for classification.
+    text: column of captions; label: of labels, which decides for classification. read: how
+    tables are read.
     """
-    if not holds_images(data, reads="images"):
+    image, encoding = read.images.column, read.data.encoding
+    if not holds_images(data, image=image, reads="images", encoding=encoding):
         raise InputError(
             f"{data[0]} holds text, but the model of {model.name} compares images with texts: give "
             "images with captions, or with labels"
         )
     towers = model.towers
-    sources = find_images(data, label=label, caption=text)
+    sources = find_images(data, image=image, label=label, caption=text, encoding=encoding)
     captioned = all(s.columns is not None and s.columns.caption for s in sources)
     if captioned and label is None:
-        return _retrieval(towers, Path(model.name), data, text=text, events=events)
-    return _zero_shot(towers, data, label=label, events=events)
+        run = Path(model.name)
+        return _retrieval(towers, run, data, text=text, read=read, events=events)
+    return _zero_shot(towers, data, label=label, read=read, events=events)
 
 
 def _retrieval(
-    towers: Towers, run: Path, data: Sequence[Path], *, text: str | None, events: Events
+    towers: Towers,
+    run: Path,
+    data: Sequence[Path],
+    *,
+    text: str | None,
+    read: ReadSettings,
+    events: Events,
 ) -> Retrieved:
     """For a run folder beside colours and words alone, and how many images the run has seen."""
     pairs = load_pairs(
         data,
         side=towers.frame.image_size,
         caption=text,
+        image=read.images.column,
+        encoding=read.data.encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     _echo(pairs.note, pairs.problems, events)
@@ -98,7 +107,12 @@ def _retrieval(
 
 
 def _zero_shot(
-    towers: Towers, data: Sequence[Path], *, label: str | None, events: Events
+    towers: Towers,
+    data: Sequence[Path],
+    *,
+    label: str | None,
+    read: ReadSettings,
+    events: Events,
 ) -> Measured:
     """Classification by the names of the classes, beside always naming the largest one."""
     found = load_labelled_images(
@@ -106,6 +120,8 @@ def _zero_shot(
         side=towers.frame.image_size,
         label=label,
         kind="classes",
+        image=read.images.column,
+        encoding=read.data.encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     _echo(found.note, found.problems, events)
@@ -119,7 +135,9 @@ def _zero_shot(
     return dataclasses.replace(result, others=others)
 
 
-def predict_pairs(model: PairModel, inputs: Sequence[str], *, events: Events) -> Predictions:
+def predict_pairs(
+    model: PairModel, inputs: Sequence[str], *, read: ReadSettings = AS_FOUND, events: Events
+) -> Predictions:
     """The best text for each image, with its share among the texts; with one text, all images,
     those it fits best first, with their shares among the images.
 
@@ -131,7 +149,12 @@ def predict_pairs(model: PairModel, inputs: Sequence[str], *, events: Events) ->
         what = "images" if not paths else "texts"
         raise InputError(f"the inputs hold no {what}, but {model.name} compares both: {EXAMPLE}")
     towers = model.towers
-    images = load_images(paths, side=towers.frame.image_size)
+    images = load_images(
+        paths,
+        side=towers.frame.image_size,
+        image=read.images.column,
+        encoding=read.data.encoding,
+    )
     _echo("; ".join(images.notes), images.problems, events)
     tell_cut(towers.tokenizer, texts, towers.model, events)
     vectors = towers.images(
@@ -152,22 +175,17 @@ def predict_pairs(model: PairModel, inputs: Sequence[str], *, events: Events) ->
 
 
 def _is_images(item: str) -> bool:
-    """Whether an input names images; a name of an image without a file is a slip, and so is a file
+    """Whether an input names images. Raises InputError for a path that leads nowhere, or to a file
     of another kind.
     """
-    if not item:
+    if not names_path(item):
         return False
     path = Path(item)
-    try:
-        there = path.exists()
-    except OSError:  # too long for a path, so it is a text
-        return False
-    if not there and is_image_name(item) and " " not in item.strip():
-        raise InputError(f"{item} does not exist. Check the path, or quote the text to answer for.")
-    found = there and (path.is_dir() or is_image_name(item) or is_table(path))
-    if there and not found and path.suffix:
+    if path.is_dir() or is_image_name(item) or is_table(path):
+        return True
+    if path.suffix:
         raise InputError(f"{item} is a file, but none of images: give images or tables of them")
-    return found
+    return False
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

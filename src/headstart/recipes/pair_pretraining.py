@@ -99,7 +99,8 @@ def pretrain_pairs(
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     start = PairStart.open(settings)
-    frame = start.frame(side=usual_side(data, image=settings.images.column))
+    side = usual_side(data, image=settings.images.column, encoding=settings.data.encoding)
+    frame = start.frame(side=side)
     split = _split(_read(data, settings, folder, frame, events), settings, folder, events)
     prepared = _prepare(split, settings, start, frame, events)
     source, held_out = _sources(settings, prepared)
@@ -146,6 +147,7 @@ def _read(
         side=frame.image_size,
         image=settings.images.column,
         caption=settings.pairs.caption,
+        encoding=settings.data.encoding,
         place=folder.path / IMAGES,
         progress=lambda done, most: events.progress("decode", done, most),
     )

@@ -7,52 +7,52 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.data.files import TABLE_SUFFIXES, TEXT_SUFFIXES, read_documents
+from headstart.config import AS_FOUND, ReadSettings
+from headstart.data.files import read_documents
 from headstart.data.images import Images, load_images
 from headstart.data.record import Problem
 from headstart.errors import InputError
 from headstart.events import Events, Silent
-from headstart.recipes.evaluating import opened
-from headstart.recipes.image_building import refuse_text
+from headstart.recipes.image_building import refuse_images, refuse_text
+from headstart.recipes.naming import names_path
 from headstart.recipes.results import Prediction, Predictions
 from headstart.recipes.telling import tell
 from headstart.serve.author import Author
 from headstart.serve.predict import Predictor
 from headstart.words import say
 
-LONGEST_PATH = 4096  # characters; a longer input is a text
-
 
 def predict(
-    model: str | Predictor | Author | None,
+    predictor: Predictor | Author,
     inputs: Sequence[str],
     *,
     text: str | None = None,
+    read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Predictions:
-    """Answer each input in order; an input that names a data file stands for the texts in it.
+    """Answer each input in order; one that names a file or folder stands for the texts in it.
 
-    model: as in `evaluate`; with one of images, inputs are files, folders and tables of images, and
-    each answer names its image. text: the column of tables. Raises InputError if there is nothing
-    to answer for, or the model has learnt no task.
+    With a model of images, inputs are files, folders and tables of images, and
+    each answer names its image. text: the column of tables. read: how files are
+    read.
+    Raises InputError if there is nothing to answer for, or the model has learnt no task.
     """
     listener = events or Silent()
 
     def progress(done: int, total: int) -> None:
         listener.progress("predict", done, total)
 
-    predictor = opened(model)
     if isinstance(predictor, Author):
-        named = _all_texts(inputs, text, listener)
+        named = _all_texts(inputs, text, read, listener)
         tell_long(predictor.too_long(named), predictor.writing.room.source, listener)
         written = predictor.write(named, progress=progress)
         return Predictions([Prediction(t, w) for t, w in zip(named, written, strict=True)])
     if predictor.reads_images:
-        found = _images(predictor, inputs, text, listener)
+        found = _images(predictor, inputs, text, read, listener)
         named = list(found.origins)
         scores = predictor.scores_of(found.pixels, progress=progress)
     else:
-        named = _all_texts(inputs, text, listener)
+        named = _all_texts(inputs, text, read, listener)
         scores = predictor.scores(named, progress=progress)
     answers = predictor.name(scores)
     return Predictions(
@@ -76,7 +76,11 @@ def tell_long(lengths: np.ndarray, most: int, events: Events) -> None:
 
 
 def _images(
-    predictor: Predictor, inputs: Sequence[str], text: str | None, events: Events
+    predictor: Predictor,
+    inputs: Sequence[str],
+    text: str | None,
+    read: ReadSettings,
+    events: Events,
 ) -> Images:
     """All images of the files, folders and tables, brought to the model's size."""
     if not inputs:
@@ -85,42 +89,37 @@ def _images(
     found = load_images(
         list(inputs),
         side=predictor.frame_of_images.image_size,
+        image=read.images.column,
+        encoding=read.data.encoding,
         progress=lambda done, most: events.progress("decode", done, most),
     )
     tell(found.problems, events)
     return found
 
 
-def _all_texts(inputs: Sequence[str], column: str | None, events: Events) -> list[str]:
+def _all_texts(
+    inputs: Sequence[str], column: str | None, read: ReadSettings, events: Events
+) -> list[str]:
     """The texts, and those in the files. Raises InputError if there is none."""
-    found = [each for item in inputs for each in _texts(item, column, events)]
+    refuse_images(read)
+    found = [each for item in inputs for each in _texts(item, column, read.data.encoding, events)]
     if not found:
         raise InputError("there is no text to answer for: give texts, or files that hold some")
     return found
 
 
-def _texts(item: str, column: str | None, events: Events) -> Iterator[str]:
-    if not _is_file(item):
+def _texts(item: str, column: str | None, encoding: str | None, events: Events) -> Iterator[str]:
+    if not names_path(item):
         yield item
         return
-    for found in read_documents([item], text=column):
+    count = 0
+    for found in read_documents([item], text=column, encoding=encoding):
         if isinstance(found, Problem):
             if found.outcome == "reject":
                 raise InputError(str(found))
             events.note(str(found))
         else:
+            count += 1
             yield found.text
-
-
-def _is_file(item: str) -> bool:
-    """Whether an input names a data file; a suffix without a file is a slip worth a message."""
-    if len(item) > LONGEST_PATH or "\n" in item or "\0" in item:
-        return False
-    known = item.lower().removesuffix(".gz").endswith((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
-    if not known:
-        return False
-    if Path(item).is_file():
-        return True
-    if " " in item.strip():
-        return False
-    raise InputError(f"{item} does not exist. Check the path, or quote the text to answer for.")
+    if Path(item).is_dir():
+        events.note(say("texts_of_folder", folder=item, count=count))

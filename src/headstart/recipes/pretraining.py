@@ -31,10 +31,9 @@ from headstart.families import HeadKind, Loaded, Model, find, load_model, resolv
 from headstart.families.digests import seal
 from headstart.objectives import Pretraining, Vocabulary
 from headstart.recipes.building import (
-    fresh_model,
+    first_model,
     make_batches,
     make_objective,
-    refuse_length,
     refuse_objective,
     start_from_corpus,
     token_importance,
@@ -221,17 +220,9 @@ def prepare_corpus(
 
 
 def _network(settings: PretrainSettings, prepared: Prepared, start: Loaded | None) -> Model:
-    if start is not None:
-        refuse_length(settings, settings.start, start.model)
-        return start.model
-    size, seed = prepared.vocabulary.size, settings.seed
-    length = settings.data.max_length
-    causal = True if "causal" in settings.objective.name.split("+") else None
-    model = fresh_model(
-        settings.model, vocab_size=size, max_length=length, seed=seed, causal=causal
-    )
-    if settings.objective.latent_start:
-        start_from_corpus(model, prepared.store, prepared.importance, seed=seed)
+    model = first_model(settings, start, vocab_size=prepared.vocabulary.size)
+    if start is None and settings.objective.latent_start:
+        start_from_corpus(model, prepared.store, prepared.importance, seed=settings.seed)
     return model
 
 

@@ -239,7 +239,10 @@ class ImageGround:
             paths = [Path(path) for path in self.settings.corpus]
             columns = self.settings.images.model_copy(update={"column": None})
             frame = self.medium.frame
-            self.corpus = read_images(paths, columns, self.place, frame, self.events)
+            encoding = self.settings.data.encoding
+            self.corpus = read_images(
+                paths, columns, self.place, frame, self.events, encoding=encoding
+            )
         found = find_image_leaks(self.corpus, test=test.images, train=train.images)
         self.drop = found.drop
         return Found.of(found)

@@ -44,7 +44,7 @@ def in_stages(
 
     Raises InputError, before anything is read, if the second stage could not be done.
     """
-    _refuse(settings)
+    refuse_stages(settings)
     folder = RunFolder(Path(settings.out or default_folder("pretrain", data))).create()
     folder.write_settings(to_yaml(settings))
     done: list[PretrainResult] = []
@@ -95,8 +95,8 @@ def _shared(budget: Budget, share: float) -> tuple[Budget, Budget]:
     return Budget(budget.amount - rest, budget.unit), Budget(rest, budget.unit)
 
 
-def _refuse(settings: PretrainSettings) -> None:
-    """What the second stage needs of the first one's model."""
+def refuse_stages(settings: PretrainSettings) -> None:
+    """Raise InputError if the first stage's model could not do what the second needs."""
     name, then = settings.objective.name, settings.then
     assert then is not None, "there is a second stage"
     if then == name:

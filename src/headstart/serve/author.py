@@ -34,7 +34,11 @@ class Author:
         text goes on (greedily, by beams, ...) is read from the folder's generation_config.json.
         Raises CheckpointError if it is damaged.
         """
-        folder = resolve(start)
+        return cls.at(resolve(start), precision=precision)
+
+    @classmethod
+    def at(cls, folder: Path, *, precision: Precision = "fp32") -> Author | None:
+        """The same, from a model folder that `resolve` gave."""
         if not has_learnt_to_write(folder):
             return None
         tokenizer = load_tokenizer(folder)

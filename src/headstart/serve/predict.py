@@ -52,7 +52,11 @@ class Predictor:
         precision: fp32 gives what stock libraries give; "auto" is faster where bf16 is.
         Raises InputError if the model has learnt no task, CheckpointError if it is damaged.
         """
-        folder = resolve(start)
+        return cls.at(resolve(start), precision=precision)
+
+    @classmethod
+    def at(cls, folder: Path, *, precision: Precision = "fp32") -> Predictor:
+        """The same, from a model folder that `resolve` gave."""
         known = (folder / "tokenizer.json").exists()
         tokenizer = load_tokenizer(folder) if known else None
         return cls(load_fitted(folder, tokenizer, precision=precision), tokenizer)

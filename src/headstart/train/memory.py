@@ -21,7 +21,7 @@ def kept_memory() -> Iterator[None]:
 
     Does nothing where the C library is not glibc.
     """
-    library = ctypes.CDLL(None)
+    library = _c_library()
     tune: Callable[[int, int], int] | None = getattr(library, "mallopt", None)
     trim: Callable[[int], int] | None = getattr(library, "malloc_trim", None)
     if tune is None or trim is None:
@@ -35,3 +35,11 @@ def kept_memory() -> Iterator[None]:
         tune(_MAP, _MOST)
         tune(_TRIM, 2 * _MOST)
         trim(0)
+
+
+def _c_library() -> ctypes.CDLL | None:
+    """What the process itself is linked with; Windows opens no library without a name."""
+    try:
+        return ctypes.CDLL(None)
+    except (TypeError, OSError):
+        return None
