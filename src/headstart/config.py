@@ -200,8 +200,8 @@ class ReportSettings(Settings):
     start: str | None = setting(
         None, "A pretrained run to judge instead of pretraining one.", path=True
     )
-    public: str | None = setting(
-        None, "A public model to compare with: a folder or hf:ID.", path=True
+    public: tuple[str, ...] = setting(
+        (), "Public models to compare with: folders or hf:ID.", path=True
     )
     test: str | None = setting(
         None, "Labelled test file; null: a fifth of the labels is held out.", path=True

@@ -327,11 +327,14 @@ def test_a_run_is_judged_beside_a_public_model_of_another_size(place, pretrained
     )
     save_model(public, {}, tmp_path / "public", pixels=PixelScale())
     arms = ["majority", "own-probe", "public-probe"]
-    given = {"start": str(pretrained[0].folder), "public": str(tmp_path / "public"), "arms": arms}
+    given = {"start": str(pretrained[0].folder), "arms": arms}
+    given["public"] = [str(tmp_path / "public"), str(pretrained[0].folder)]
     made, _ = report(place, tmp_path / "run", corpus=[], labels=["30"], **given)
     scores = {cell.arm: cell.score for cell in made.report.cells}
-    assert set(scores) == set(arms)
-    assert scores["public-probe"] > scores["majority"]
+    same = f"public-probe:{pretrained[0].folder.name}"
+    assert set(scores) == {"majority", "own-probe", "public-probe:public", same}
+    assert scores[same] == scores["own-probe"]
+    assert scores["public-probe:public"] > scores["majority"]
     assert made.report.facts.pretrain_seconds == 0
 
 

@@ -1,9 +1,9 @@
-"""Which inputs are paths and which are texts."""
+"""Which inputs are paths and which are texts, and what models are called for short."""
 
 import pytest
 
 from headstart.errors import InputError
-from headstart.recipes.naming import names_path
+from headstart.recipes.naming import names_path, short_names
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +88,15 @@ def test_a_long_name_with_a_slip_is_recognised(place):
     with pytest.raises(InputError, match=r"Did you mean 'copy of my own labels of 2024\.csv'\?"):
         names_path("copy of my own lables of 2024.csv")
     assert not names_path("a list of what I own is in table.csv")
+
+
+def test_models_are_called_by_their_last_part_unless_two_are_alike():
+    models = ["hf:owner/bert", "runs/docs/model", "models/bert", "a/model/", "hf:gpt", "a/model/"]
+    assert short_names(models) == {
+        "hf:owner/bert": "hf:owner/bert",
+        "docs": "runs/docs/model",
+        "models/bert": "models/bert",
+        "a": "a/model/",
+        "gpt": "hf:gpt",
+    }
+    assert short_names([]) == {}

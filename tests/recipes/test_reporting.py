@@ -204,7 +204,7 @@ UNUSUAL = {
     "data.max_length": 64,
     "corpus": ["docs/one", "two.txt"],
     "test": "in/test.csv",
-    "public": "hf:owner/name",
+    "public": ["hf:owner/name", "hf:other/name"],
     "labels": ["20", "all"],
     "seed": 3,
     "seeds": 4,
@@ -228,7 +228,7 @@ def test_the_command_of_the_page_gives_the_same_settings_again(monkeypatch):
     named = {"corpus": ("one", "two.txt"), "test": "test.csv"}
     data = settings.data.model_copy(update={"paths": ("a{1} b.csv",)})
     assert settings_of(command, monkeypatch) == settings.model_copy(update={**named, "data": data})
-    assert "hf:owner/name" in command
+    assert "--public hf:owner/name --public hf:other/name" in command
 
 
 @pytest.mark.parametrize("start", [None, "hf:owner/model"])

@@ -42,11 +42,11 @@ def corpus(tmp_path):
     return place
 
 
-def open_one(folder, rows, corpus, *, model="m", other="", **given):
+def open_one(folder, rows, corpus, *, model="m", other=None, **given):
     notes = Notes()
     settings = ReportSettings(corpus=(str(corpus),), **given)
     digest = digest_of({"texts": rows.texts, "labels": rows.labels.tolist()})
-    digests = {"labels": digest, "test": digest, "model": model, "public": other}
+    digests = {"labels": digest, "test": digest, "model": model, "public": other or {}}
     digests["corpus"] = corpus_digest(settings.corpus)
     place = same_cells(folder, settings, **digests, events=notes)
     return place, notes.notes
@@ -67,7 +67,7 @@ def with_cells(folder, rows, corpus, **given):
         {"seeds": 9, "seed": 4},
         {"arms": ["lsa"]},
         {"pretrain_share": 0.3},
-        {"public": "hf:some/model"},
+        {"public": ["hf:some/model"]},
         {"out": "elsewhere"},
     ],
 )
@@ -98,15 +98,15 @@ def test_other_settings_set_the_cells_aside_and_say_so(tmp_path, rows, corpus):
 
 
 def test_other_rows_corpus_models_and_an_unknown_past_are_each_named(tmp_path, rows, corpus):
-    place = with_cells(tmp_path, rows, corpus, other="a")
+    place = with_cells(tmp_path, rows, corpus, other={"a": "1", "b": "2"})
     other = dataclasses.replace(rows, labels=1 - rows.labels)
     corpus.write_text("one\nsix\n")  # of the same size
-    notes = open_one(tmp_path, other, corpus, model="n", other="c")[1]
-    assert f"{notes}".count("made with other labels, test, corpus, model, public:") == 1
+    notes = open_one(tmp_path, other, corpus, model="n", other={"b": "3", "c": "4"})[1]
+    assert f"{notes}".count("made with other labels, test, corpus, model, public model b:") == 1
     place.write_text("cells")
     (tmp_path / "cells.begun.json").unlink()
     notes = open_one(tmp_path, rows, corpus)[1]
-    assert f"{notes}".count("made with other settings, labels, test, corpus, model, public:") == 1
+    assert f"{notes}".count("made with other settings, labels, test, corpus, model:") == 1
 
 
 def test_a_public_model_that_changed_in_its_folder_is_another_and_none_keeps_its_cells(
@@ -114,16 +114,18 @@ def test_a_public_model_that_changed_in_its_folder_is_another_and_none_keeps_its
 ):
     public = save_model(small_start().model, {}, tmp_path / "public")
     before = folder_digest(public)
-    place = with_cells(tmp_path, rows, corpus, other=before)
-    assert open_one(tmp_path, rows, corpus, other="") == (place, [])
-    assert open_one(tmp_path, rows, corpus, other=folder_digest(public)) == (place, [])
+    place = with_cells(tmp_path, rows, corpus, other={"one": before})
+    assert open_one(tmp_path, rows, corpus) == (place, [])
+    assert open_one(tmp_path, rows, corpus, other={"two": "t"}) == (place, [])
+    both = {"one": folder_digest(public), "two": "t"}
+    assert open_one(tmp_path, rows, corpus, other=both) == (place, [])
     seal(public)
     assert folder_digest(public) == before
     weights = public / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")  # the same size and name
-    notes = open_one(tmp_path, rows, corpus, other=folder_digest(public))[1]
+    notes = open_one(tmp_path, rows, corpus, other={"one": folder_digest(public)})[1]
     assert [note.partition(":")[0] for note in notes] == [
-        f"the cells in {tmp_path} were made with other public"
+        f"the cells in {tmp_path} were made with other public model one"
     ]
 
 

@@ -283,6 +283,27 @@ def test_a_frozen_public_checkpoint_meets_the_frozen_own_model_and_not_the_best_
     assert "Against the public checkpoint, by the same method" in render_html(found)
 
 
+def test_of_several_public_checkpoints_the_best_is_met_and_each_has_a_row():
+    made = example("plus")
+    frozen = replace(ARMS[0], name="own-probe", title="Own, frozen")
+    names = {"good": 0.1, "poor": -0.1}
+    public = [
+        replace(frozen, name=f"public-probe:{name}", kind="public", title=f"{name}, frozen")
+        for name in names
+    ]
+    weak = [replace(cell, score=cell.score - 0.2) for cell in made.cells if cell.arm == "own-full"]
+    cells = [*made.cells, *(replace(cell, arm="own-probe") for cell in weak)]
+    for arm, more in zip(public, names.values(), strict=True):
+        cells += [replace(cell, arm=arm.name, score=cell.score + more) for cell in weak]
+    found = build_report(ScoreTable(cells), [*ARMS, frozen, *public], FACTS)
+    assert {gap.own for gap in found.public.gaps} == {"own-probe"}
+    assert {gap.control for gap in found.public.gaps} == {"public-probe:good"}
+    page = render_html(found)
+    assert "Against the best public checkpoint, by the same method" in page
+    assert "good, frozen" in page
+    assert "poor, frozen" in page
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("lang", LANGS)
 def test_a_task_on_which_all_arms_score_alike_still_renders(value, lang):

@@ -117,7 +117,8 @@ CorpusOption = Annotated[
     typer.Option("--corpus", help="Unlabelled file or folder to pretrain on; may repeat."),
 ]
 Public = Annotated[
-    str | None, typer.Option("--public", help="Public model to compare with: a folder or hf:ID.")
+    list[str] | None,
+    typer.Option("--public", help="Public model to compare with, a folder or hf:ID; may repeat."),
 ]
 LabelCounts = Annotated[
     str | None,

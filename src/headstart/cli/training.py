@@ -134,7 +134,7 @@ def report(
         **of_run(out, threads=threads, seed=seed),
         "corpus": corpus or None,
         "start": start,
-        "public": public,
+        "public": public or None,
         "test": test,
         "labels": labels.split(",") if labels else None,
         "seeds": seeds,

@@ -162,7 +162,7 @@ def report(
     *,
     corpus: Data = (),
     start: Start | None = None,
-    public: PathLike | None = None,
+    public: Data = (),
     test: PathLike | None = None,
     text: str | None = None,
     label: str | None = None,
@@ -184,7 +184,7 @@ def report(
     """Learn whether pretraining pays for a task, and from how many labels on.
 
     data: as in `finetune`. corpus: unlabelled text or images to pretrain on, or start: a pretrained
-    run.
+    run. public: models of others to choose among.
     labels: label counts of the curve, such as [50, 200, "all"].
     """
     given = {
@@ -194,7 +194,7 @@ def report(
         **of_run(name_of(out), threads=threads, seed=seed),
         "corpus": names_of(corpus),
         "start": start_of(start),
-        "public": name_of(public),
+        "public": names_of(public),
         "test": name_of(test),
         "labels": [str(count) for count in labels] if labels else None,
         "seeds": seeds,

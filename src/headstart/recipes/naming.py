@@ -1,4 +1,4 @@
-"""Paths among texts: which of a person's inputs names a file or folder.
+"""Names that people give: which of their inputs is a path, and what a model is called for short.
 
 What exists is a path, as everywhere else. What only looks like one is refused, because an answer
 for the name of a file that is not there would be taken for an answer for what it holds.
@@ -7,6 +7,8 @@ for the name of a file that is not there would be taken for an answer for what i
 from __future__ import annotations
 
 import difflib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.data.files import TABLE_SUFFIXES, TEXT_SUFFIXES
@@ -41,6 +43,16 @@ def names_path(item: str) -> bool:
         f"{item} does not exist.{hint} Check the path; if it is a text to answer for, put it into "
         "a file"
     )
+
+
+def short_names(models: Sequence[str]) -> dict[str, str]:
+    """What to call each model, folders or hf:ID: its last part, or all of it if two are alike."""
+    last = {}
+    for model in models:
+        parts = [part for part in Path(model.removeprefix("hf:")).parts if part != "model"]
+        last[model] = parts[-1] if parts else model
+    alike = Counter(last.values())
+    return {name if alike[name] == 1 else model: model for model, name in last.items()}
 
 
 def _leads_nowhere(item: str) -> str | None:

@@ -85,7 +85,7 @@ def _report(
         "--corpus": settings.corpus,
         "--from": (start,),
         "--test": (settings.test,),
-        "--public": (settings.public,),
+        "--public": settings.public,
     }
     for flag, given in named.items():
         for name in given:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from headstart.recipes.building import on_machine, transfer_settings
 from headstart.recipes.finetuning import examples_of
 from headstart.recipes.media import medium_of, suited
 from headstart.recipes.medium import Medium, Rows
+from headstart.recipes.naming import short_names
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.report_commands import following, repeat, repeat_cell
 from headstart.recipes.report_features import frozen_features
@@ -68,7 +69,11 @@ SCRATCH = Arm("scratch", "scratch", "From scratch, tuned", "从零训练，已�
 FULL = Arm("own-full", "own", "Own, all weights", "自预训练，全部微调")
 LORA = Arm("own-lora", "own", "Own, LoRA", "自预训练，LoRA")
 PARTIAL = Arm("own-partial", "own", "Own, top layers", "自预训练，微调顶层")
-PUBLIC_PROBE = Arm("public-probe", "public", "Public, frozen", "公开模型，冻结")
+
+
+def public_probe(name: str) -> Arm:
+    """The arm of a public model of this name."""
+    return Arm(f"public-probe:{name}", "public", f"{name}, frozen", f"{name}，冻结")
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     """Run or continue the report on one labelled file."""
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
-    public = None if settings.public is None else resolve(settings.public)
+    public = {name: resolve(given) for name, given in short_names(settings.public).items()}
     medium = medium_of(
         data[0],
         settings.start,
@@ -117,14 +122,14 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
             test=task.medium.digest(task.test),
             corpus=corpus,
             model=digest_of_start(own),
-            public="" if public is None else folder_digest(public),
+            public={name: folder_digest(path) for name, path in public.items()},
             events=events,
         )
         if held and not cells.exists():  # the time of the cells set aside is not of this table
             spending.leave_out(but=run.seconds)
         deadline = time.monotonic() + settings.budget.amount - spending.seconds
         race = _race(task, settings, ScoreTable.open(cells), deadline, events)
-        contestants = enter(task, own, settings, events)
+        contestants = enter(task, own, public, settings, events)
         run_arms(contestants, race)
     finally:
         spending.write()
@@ -277,8 +282,17 @@ def _pretrained(
     return Run(place.model, facts["seconds"], facts["documents"], facts["tokens"])
 
 
-def enter(task: Task, own: Start, settings: ReportSettings, events: Events) -> list[Contestant]:
-    """All arms of the report, their shared features made. own: the network that is judged."""
+def enter(
+    task: Task,
+    own: Start,
+    public: Mapping[str, Path],
+    settings: ReportSettings,
+    events: Events,
+) -> list[Contestant]:
+    """All arms of the report, their shared features made.
+
+    own: the network that is judged. public: folders of others' models, by their names for people.
+    """
     ground, kind = task.ground, task.train.kind
     arms: list[Contestant] = [Majority(MAJORITY, len(task.test), kind)]
     events.progress("features", 0, 4)
@@ -290,12 +304,12 @@ def enter(task: Task, own: Start, settings: ReportSettings, events: Events) -> l
     arms += ground.beside(frozen.sides, frozen.making, kind)
     arms += _trained(own, frozen.cache, task, settings)
     events.progress("features", 3, 4)
-    if settings.public is not None:
-        public = ground.fitting(ground.start(resolve(settings.public), settings.public))
-        theirs = frozen_features(public, rows, task.medium, settings)
-        arms.append(theirs.arm(PUBLIC_PROBE, kind, settings))
+    for name, folder in public.items():
+        other = ground.fitting(ground.start(folder, name))
+        theirs = frozen_features(other, rows, task.medium, settings)
+        arms.append(theirs.arm(public_probe(name), kind, settings))
     events.progress("features", 4, 4)
-    return [one for one in arms if not settings.arms or one.arm.name in settings.arms]
+    return [one for one in arms if not settings.arms or one.arm.family in settings.arms]
 
 
 def _trained(

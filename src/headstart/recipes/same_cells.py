@@ -8,6 +8,7 @@ arms may change from call to call: they say which cells are made, not what is in
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from headstart.config import PretrainSettings, ReportSettings
@@ -24,6 +25,7 @@ from headstart.words import say
 
 CELLS, RECORD, BEFORE = "cells.jsonl", "cells.begun.json", "cells-before.jsonl"
 WHICH_CELLS = frozenset({"budget", "pretrain_share", "labels", "seeds", "seed", "arms", "public"})
+PUBLIC = "public model "
 PLACES = frozenset({"data.paths", "corpus", "test", "start"})  # what is in them is compared instead
 
 
@@ -35,26 +37,31 @@ def same_cells(
     test: str,
     corpus: str,
     model: str,
-    public: str,
+    public: Mapping[str, str],
     events: Events,
 ) -> Path:
     """Where the table of cells is; cells that were made with anything else are set aside, said.
 
-    labels, test, corpus, model, public: digests of the labelled rows, of the corpus, of the network
-    that is judged, and of the public one, "" where there is none: its cells are then kept for
-    later.
+    labels, test, corpus, model: digests of the labelled rows, of the corpus, and of the network
+    that is judged. public: those of the public ones, by name; cells of others are kept for later.
     """
     table, record = folder / CELLS, folder / RECORD
     before = begun_with(record)
+    theirs = {f"{PUBLIC}{name}": digest for name, digest in public.items()}
     decisive = {
         "settings": settings_digest(settings, without=WHICH_CELLS | PLACES),
         "labels": labels,
         "test": test,
         "corpus": corpus,
         "model": model,
-        "public": public or before.get("public", ""),
+        **{name: digest for name, digest in before.items() if name.startswith(PUBLIC)},
+        **theirs,
     }
-    other = [name for name in decisive if before.get(name) not in ("", decisive[name])]
+    other = [
+        name
+        for name, digest in decisive.items()
+        if before.get(name, digest if name in theirs else "") != digest
+    ]
     if table.exists() and other:
         table.replace(folder / BEFORE)
         what = ", ".join(other)

@@ -35,12 +35,20 @@ _DRAW_STREAM = 0x647261  # keeps these draws apart from other uses of the same s
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to solve the task; the title is what a reader sees."""
+    """One way to solve the task; the title is what a reader sees.
+
+    name: what the settings call it; of several of a kind with a colon and what tells them apart.
+    """
 
     name: str
     kind: ArmKind
     title: str
     title_zh: str
+
+    @property
+    def family(self) -> str:
+        """What the settings call it and others of its kind."""
+        return self.name.partition(":")[0]
 
 
 @dataclass(frozen=True)

@@ -128,11 +128,7 @@ def render_html(report: Report, *, lang: Lang = "en") -> str:
         method=partial(_method, report),
         alt_gap=say("alt.gap", lang, values=_gap_values(report)),
         crossing_text=about(verdict.at.estimate) if verdict.at is not None else "",
-        opinion={
-            name: partial(sentences.short, report, v)
-            for name, v in (("scratch", report.scratch), ("public", report.public))
-            if v
-        },
+        opinion={name: partial(sentences.short, report, v) for name, v in report.opinions.items()},
         share=share,
         say=say,
     )
@@ -150,13 +146,9 @@ def terminal_summary(report: Report, *, lang: Lang = "en") -> RenderableType:
     ]
     if report.label_counts:
         parts.append(_terminal_table(report, lang))
-    for name, verdict in (("scratch", report.scratch), ("public", report.public)):
-        if verdict is not None:
-            parts.append(
-                Text(
-                    f"{say(f'opinion.{name}', lang)}{colon}{sentences.short(report, verdict, lang)}"
-                )
-            )
+    for name, verdict in report.opinions.items():
+        short = sentences.short(report, verdict, lang)
+        parts.append(Text(f"{say(f'opinion.{name}', lang)}{colon}{short}"))
     parts.append(Text(f"{say('leaks', lang)}{colon}{leak_line(report, lang)}"))
     parts.append(Text(f"{say('next.title', lang)}{colon}{said['next']}", style="bold"))
     return Group(*parts)

@@ -88,6 +88,13 @@ class Report:
     public: Verdict | None
     torn_cells: int = 0
 
+    @property
+    def opinions(self) -> dict[str, Verdict]:
+        """Second opinions, by what their titles in `words` end with."""
+        several = sum(arm.kind == "public" for arm in self.arms) > 1
+        found = {"scratch": self.scratch, "publics" if several else "public": self.public}
+        return {name: verdict for name, verdict in found.items() if verdict is not None}
+
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
@@ -130,7 +137,7 @@ def build_report(
     own = [arm for arm in arms if arm.kind == "own"]
     scratch = [arm for arm in arms if arm.kind == "scratch"]
     public = [arm for arm in arms if arm.kind == "public"]
-    methods = {arm.name.removeprefix("public-") for arm in public}
+    methods = {arm.family.removeprefix("public-") for arm in public}
     likewise = [arm for arm in own if arm.name.removeprefix("own-") in methods] or own
     controls = [arm for arm in arms if arm.kind == "control"] + scratch
     return Report(

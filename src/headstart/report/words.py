@@ -116,6 +116,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Against the public checkpoint, by the same method",
         "与公开的预训练模型以相同方法相比",
     ),
+    "opinion.publics": (
+        "Against the best public checkpoint, by the same method",
+        "与最好的公开预训练模型以相同方法相比",
+    ),
     "short.pays": ("pays: by {by_last} with {last} labels", "值得：{last} 条标注时高 {by_last}"),
     "short.pays below": (
         "pays below about {at} labels ({range})",
