@@ -254,7 +254,7 @@ def test_finetune_and_report_pass_their_flags_on(stand_in):
     )
     assert code == 0
     s = called.keywords["settings"]
-    assert (s.corpus, s.public, s.labels, s.seeds) == (("a", "b"), "hf:x/y", ("10", "all"), 4)
+    assert (s.corpus, s.public, s.labels, s.seeds) == (("a", "b"), ("hf:x/y",), ("10", "all"), 4)
 
 
 def test_evaluate_predict_and_compare_pass_their_arguments_on(stand_in, capsys):

@@ -24,6 +24,7 @@ import typer
 
 from headstart import __version__
 from headstart.cli import training, using
+from headstart.cli.chinese import in_chinese
 from headstart.errors import HeadstartError, Interrupted, MachineError
 from headstart.words import LANGS, Lang, Phrase, in_language, language_of, say, visible
 
@@ -98,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # we say it ourselves
     try:
         with terminable():
-            code = make_app()(args=given, standalone_mode=False, prog_name="headstart")
+            app = make_app()
+            program = in_chinese(app) if language_asked(given) == "zh" else app
+            code = program(args=given, standalone_mode=False, prog_name="headstart")
     except BaseException as failure:
         sys.exit(answer(failure, given))
     if code == Interrupted.exit_code:  # the parser turns Ctrl-C into a code
