@@ -32,6 +32,17 @@ def test_lines_come_at_the_start_at_intervals_and_at_the_end(clock):
     ]
 
 
+def test_what_a_stage_is_at_is_said_in_the_readers_language(clock):
+    out = io.StringIO()
+    events = Lines("zh", stream=out, every_s=0)
+    events.progress("pretrain", 1, 4, say("step_tokens", loss=2.5, rate=10_000.4))
+    events.progress("arms", 4, 4, say("cell_now", arm="own-full", labels=2000, seed=3))
+    assert out.getvalue().splitlines() == [
+        "预训练  25% · 损失 2.500  每秒 10,000 个词元",
+        "比较各方案 100% · own-full，2,000 条标注，种子 3",
+    ]
+
+
 def test_a_finished_stage_is_said_once(clock):
     out = io.StringIO()
     events = Lines("en", stream=out)
