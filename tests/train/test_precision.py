@@ -18,29 +18,6 @@ def test_precision_follows_what_is_asked_and_else_the_processor(monkeypatch: pyt
         assert choose_precision(settings(precision="auto")).dtype == dtype
 
 
-def test_of_several_gpus_the_one_that_is_used_is_asked(monkeypatch: pytest.MonkeyPatch):
-    entered = []
-
-    class On:
-        def __init__(self, device):
-            self.device = device
-
-        def __enter__(self):
-            entered.append(self.device)
-
-        def __exit__(self, *_):
-            entered.append("out")
-
-    def supported(*, including_emulation):
-        return entered[-1] == torch.device("cuda:1") and not including_emulation
-
-    monkeypatch.setattr(torch.cuda, "device", On)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    assert precision.computes_bf16(torch.device("cuda:1"))
-    assert not precision.computes_bf16(torch.device("cuda:0"))
-    assert entered == [torch.device("cuda:1"), "out", torch.device("cuda:0"), "out"]
-
-
 def test_threads_are_no_more_than_the_container_allows(tmp_path: Path):
     cases = (("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("", None))
     for text, cores in cases:

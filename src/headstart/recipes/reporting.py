@@ -26,6 +26,7 @@ from headstart.events import Events
 from headstart.families import build_model, resolve
 from headstart.families.digests import folder_digest
 from headstart.recipes.building import on_machine, transfer_settings
+from headstart.recipes.clock import Clock
 from headstart.recipes.finetuning import examples_of
 from headstart.recipes.media import medium_of, suited
 from headstart.recipes.medium import Medium, Rows
@@ -35,7 +36,6 @@ from headstart.recipes.report_commands import following, repeat, repeat_cell
 from headstart.recipes.report_features import frozen_features
 from headstart.recipes.report_media import Found, Ground, ground_of
 from headstart.recipes.report_result import ReportResult
-from headstart.recipes.report_time import Spending
 from headstart.recipes.same_cells import (
     CELLS,
     corpus_digest,
@@ -91,6 +91,7 @@ class Task:
 
 def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) -> ReportResult:
     """Run or continue the report on one labelled file."""
+    begin = time.monotonic()
     if len(data) != 1:
         raise InputError(f"give one labelled file, not {len(data)}: {', '.join(map(str, data))}")
     public = {name: resolve(given) for name, given in short_names(settings.public).items()}
@@ -106,8 +107,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     given, settings = settings, suited(settings, medium)
     folder = RunFolder(Path(settings.out or default_folder("report", data))).create()
     folder.write_settings(to_yaml(settings))
-    events = spending = Spending(folder.path, events)
-    try:
+    with Clock(folder.path, begin=begin) as clock:
         task = read_task(data[0], medium, settings, folder, events)
         corpus = corpus_digest(settings.corpus)
         run = _pretrained(settings, task, folder, corpus, events)
@@ -126,13 +126,11 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
             events=events,
         )
         if held and not cells.exists():  # the time of the cells set aside is not of this table
-            spending.leave_out(but=run.seconds)
-        deadline = time.monotonic() + settings.budget.amount - spending.seconds
+            clock.forget(most=run.seconds)
+        deadline = begin + settings.budget.amount - clock.earlier
         race = _race(task, settings, ScoreTable.open(cells), deadline, events)
         contestants = enter(task, own, public, settings, events)
         run_arms(contestants, race)
-    finally:
-        spending.write()
     facts = Facts(
         task=Path(task.train.source).stem,
         metric=race.metric,
@@ -140,7 +138,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
         leaks=task.leaks.summary,
         pretrain_seconds=run.seconds,
         budget_seconds=settings.budget.amount,
-        spent_seconds=spending.seconds,
+        spent_seconds=clock.seconds,
         command=repeat(data, given),
         cell_command=repeat_cell(data, given, run=f"{folder.path.name}/{PRETRAINED}"),
         environment=_environment(settings),
