@@ -1,14 +1,20 @@
 import itertools
+from contextlib import contextmanager
 
 import pytest
 import torch
 
+from headstart.batch import Batch
 from headstart.train.feed import Feeder, dropout_seed, mask_rng
 from toy_training import NextToken, Sequence
 
+CPU = torch.device("cpu")
 
-def feeder(*, ahead: int, accumulate: int = 2) -> Feeder:
-    return Feeder(Sequence(), NextToken(), seed=3, accumulate=accumulate, ahead=ahead)
+
+def feeder(*, ahead: int, accumulate: int = 2, device: torch.device = CPU) -> Feeder:
+    return Feeder(
+        Sequence(), NextToken(), seed=3, accumulate=accumulate, ahead=ahead, device=device
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -21,6 +27,29 @@ def test_preparing_ahead_gives_the_same_batches_in_any_order_of_positions(count)
             assert (one.index == two.index).all()
             assert one.tokens == two.tokens
     ahead.close()
+
+
+def test_batches_wait_pinned_for_the_gpu_that_will_use_them_and_for_no_other(monkeypatch):
+    current, pinned = [], []
+
+    @contextmanager
+    def on(device):
+        current.append(str(device))
+        yield
+        current.pop()
+
+    def pin(batch):
+        pinned.append(list(current))
+        return batch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(Batch, "pinned", pin)
+    for device in ("cpu", "cuda:1"):
+        made = feeder(ahead=1, accumulate=1, device=torch.device(device))
+        assert len(list(made.micros(0))) == 1
+        made.close()
+    assert pinned == [["cuda:1"]] * 2  # the one that was asked for and the next; none on the CPU
 
 
 def test_micro_batches_are_the_sources_batches_in_order():
@@ -42,7 +71,7 @@ def test_what_goes_wrong_in_the_thread_comes_out_where_the_batch_is_asked_for():
                 raise ValueError("row 3")
             return super().batch(n)
 
-    made = Feeder(Broken(), NextToken(), seed=0, accumulate=1, ahead=2)
+    made = Feeder(Broken(), NextToken(), seed=0, accumulate=1, ahead=2, device=CPU)
     for position in range(3):
         assert len(list(made.micros(position))) == 1
     with pytest.raises(ValueError, match=r"^row 3$"):
@@ -58,7 +87,7 @@ def test_the_objective_hears_how_much_of_the_run_is_done():
             heard.append(progress)
             return super().prepare(sequences, rng, progress)
 
-    made = Feeder(Sequence(), Listening(), seed=0, accumulate=1, ahead=False)
+    made = Feeder(Sequence(), Listening(), seed=0, accumulate=1, ahead=0, device=CPU)
     list(made.micros(1))
     made.total = 4
     for position in (0, 1, 3, 9):  # returns can push the position past the total

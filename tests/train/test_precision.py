@@ -18,6 +18,33 @@ def test_precision_follows_what_is_asked_and_else_the_processor(monkeypatch: pyt
         assert choose_precision(settings(precision="auto")).dtype == dtype
 
 
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch):
+    """An old GPU, which is the current one, and a newer."""
+    able = {"cuda:0": (7, 0), "cuda:1": (8, 0)}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d: able[str(d)])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda d: f"GPU {d.index}")
+
+
+def test_the_gpu_that_is_asked_for_decides_the_format_not_the_current_one(two_gpus):
+    asked = [choose_precision(settings(device=f"cuda:{n}", precision="auto")) for n in (0, 1)]
+    assert [one.dtype for one in asked] == [torch.float32, torch.bfloat16]
+
+
+def test_bf16_is_refused_on_a_gpu_that_has_none(two_gpus):
+    bf16 = settings(device="cuda:1", precision="bf16")
+    assert choose_precision(bf16).dtype == torch.bfloat16
+    with pytest.raises(MachineError) as error:
+        choose_precision(replace(bf16, device="cuda:0"))
+    assert str(error.value) == (
+        "device 'cuda:0' (GPU 0) does not compute in bf16: that takes compute capability 8.0, and "
+        "it has 7.0; use precision=fp32, or auto"
+    )
+
+
 def test_threads_are_no_more_than_the_container_allows(tmp_path: Path):
     cases = (("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("", None))
     for text, cores in cases:

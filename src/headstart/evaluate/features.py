@@ -29,7 +29,7 @@ from headstart.families.pooler import Pooler, pool
 from headstart.nn.packed import can_pack, pack
 from headstart.tasks import Classify, Examples, Frame, average, mean_style
 from headstart.tasks.examples import MAX_WINDOWS
-from headstart.train.precision import choose_precision, computes_bf16
+from headstart.train.precision import choose_format, choose_precision
 from headstart.train.settings import TrainSettings
 
 Layers = Literal["last", "mean_of_last_two", "several"]
@@ -196,7 +196,7 @@ def for_inference(model: Model, precision: Precision, *, device: str = "") -> Mo
     """
     weight = model.embed.tokens.weight
     wanted = find_device(device) if device else weight.device
-    half = precision == "bf16" or (precision == "auto" and computes_bf16(wanted))
+    half = choose_format(precision, wanted) == torch.bfloat16
     dtype = torch.bfloat16 if half else weight.dtype
     stacks = [stack for stack in (model.stack, model.decoder) if stack is not None]
     packable = any(can_pack(stack) for stack in stacks)

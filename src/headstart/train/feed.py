@@ -58,17 +58,24 @@ class Feeder:
     """Prepares the micro-batches of a position.
 
     total: steps of the run, for objectives that change on the way; 0 while it is not known.
-    ahead: how many micro-batches are prepared before they are asked for, each in a thread and in
-    pinned memory; 0: none.
+    ahead: how many micro-batches are prepared before they are asked for, each in a thread; 0: none.
+    device: where they will be used; for a GPU they wait in memory that is pinned for it.
     """
 
     def __init__(
-        self, source: Source, objective: Trainable, *, seed: int, accumulate: int, ahead: int
+        self,
+        source: Source,
+        objective: Trainable,
+        *,
+        seed: int,
+        accumulate: int,
+        ahead: int,
+        device: torch.device,
     ):
         self.source, self.objective = source, objective
         self.seed, self.accumulate = seed, accumulate
         self.total = 0
-        self.ahead = ahead
+        self.ahead, self.device = ahead, device
         self._pool = ThreadPoolExecutor(ahead, "headstart-feed") if ahead else None
         # otherwise the threads wait for each other's matrix products
         self._limits = threadpool_limits(1, "blas") if ahead else None
@@ -110,7 +117,10 @@ class Feeder:
 
     def _pinned(self, number: int) -> Micro:
         made = self.prepare(*divmod(number, self.accumulate))
-        return replace(made, batch=made.batch.pinned()) if torch.cuda.is_available() else made
+        if self.device.type != "cuda":
+            return made
+        with torch.cuda.device(self.device):  # a thread would pin for the first GPU
+            return replace(made, batch=made.batch.pinned())
 
 
 def reseed(seed: int, position: int, micro: int) -> None:

@@ -144,8 +144,14 @@ def time_step(
     learner.to(precision.device)
     groups = build_groups(named_parameters(learner), settings)
     optimizer = Optimizer(groups, settings, precision=precision)
-    ahead = micros_ahead(precision)
-    feeder = Feeder(source, objective, seed=settings.seed, accumulate=1, ahead=ahead)
+    feeder = Feeder(
+        source,
+        objective,
+        seed=settings.seed,
+        accumulate=1,
+        ahead=micros_ahead(precision),
+        device=precision.device,
+    )
     gradients = Gradients(learner, optimizer, feeder, device=precision.device)
     with closing(feeder), computing(precision):
         learner.train()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -44,23 +45,40 @@ class Precision:
 def choose_precision(settings: TrainSettings) -> Precision:
     """The precision for these settings on this machine.
 
-    Raises InputError for an unknown device, MachineError for one that is not here.
+    Raises InputError for an unknown device, MachineError for one that is not here or has no bf16
+    where that is asked for.
     """
     device = _device(settings.device)
-    if settings.precision == "auto":
-        dtype = torch.bfloat16 if computes_bf16(device) else torch.float32
-    else:
-        dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    dtype = choose_format(settings.precision, device)
     deterministic = settings.deterministic == "on" or (
         settings.deterministic == "auto" and device.type == "cpu"
     )
     return Precision(device, dtype, settings.threads or usable_threads(), deterministic)
 
 
+def choose_format(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> torch.dtype:
+    """The number format that is asked for; "auto" is bf16 where the device computes in it.
+
+    Raises MachineError for bf16 on a GPU that would only imitate it. A processor may: what was
+    trained elsewhere is looked into there.
+    """
+    able = computes_bf16(device)
+    if precision == "bf16" and device.type == "cuda" and not able:
+        major, minor = torch.cuda.get_device_capability(device)
+        raise MachineError(
+            f"device '{device}' ({torch.cuda.get_device_name(device)}) does not compute in bf16: "
+            f"that takes compute capability 8.0, and it has {major}.{minor}; use precision=fp32, "
+            "or auto"
+        )
+    return (
+        torch.bfloat16 if precision == "bf16" or (precision == "auto" and able) else torch.float32
+    )
+
+
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 matrices in hardware."""
+    """Whether the device multiplies bf16 matrices in hardware: this very one, not the current."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
         return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return False

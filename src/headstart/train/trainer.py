@@ -149,15 +149,16 @@ class Trainer:
             self._finish()
 
     def _open(self, stack: ExitStack) -> None:
+        device = self.precision.device
         feeder = Feeder(
             self.source,
             self.objective,
             seed=self.settings.seed,
             accumulate=self.settings.accumulate,
             ahead=micros_ahead(self.precision),
+            device=device,
         )
         stack.callback(feeder.close)
-        device = self.precision.device
         self._gradients = Gradients(self.learner, self.optimizer, feeder, device=device)
         given = {
             "objective": self.objective.name,
