@@ -334,3 +334,15 @@ def test_features_beside_the_networks_are_not_promised_of_finetune():
     assert part in said["both"]
     assert said["both"].startswith("Use “yours, LoRA” for your 3,200 labels.")
     assert part not in said["network"]
+
+
+def test_an_open_question_does_not_call_intervals_above_zero_indistinct():
+    made = example("plus")
+    unsure = replace(made.verdict, kind="cannot tell", worth=None)
+    assert min(gap.interval.low for gap in unsure.gaps) > unsure.margin
+    said = sentences.evidence(made, unsure, "en")
+    assert "points upward, but not surely enough for a verdict" in said
+    wide = [replace(gap, interval=Interval(-0.1, 0.3)) for gap in unsure.gaps]
+    said = sentences.evidence(made, replace(unsure, gaps=tuple(wide)), "en")
+    assert "cannot be told from the smallest gain that counts, 0.5 points" in said
+    assert "显示有提升" in sentences.evidence(made, unsure, "zh")

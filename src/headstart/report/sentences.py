@@ -47,6 +47,10 @@ def evidence(report: Report, verdict: Verdict, lang: Lang) -> str:
     key = f"say.{verdict.kind}{_open(verdict)}"
     if verdict.kind == "pays" and len(verdict.gaps) == 1:
         key = "say.pays.one"
+    if verdict.kind == "cannot tell" and any(
+        gap.interval.low > verdict.margin for gap in verdict.gaps
+    ):
+        key = "say.cannot tell.upward"  # the verdict asks for more than one such interval
     return say(key, lang, **_values(report, verdict, lang))
 
 

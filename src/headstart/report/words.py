@@ -59,6 +59,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "With {seeds} seeds the difference to the best control ({gain_first} points with {first} labels, {gain_last} with {last}) cannot be told from the smallest gain that counts, {margin} points.",
         "用 {seeds} 个随机种子，与最好的对照之差（{first} 条时 {gain_first}，{last} 条时 {gain_last} 个百分点）还无法与值得计较的最小提升（{margin} 个百分点）区分开。",
     ),
+    "say.cannot tell.upward": (
+        "With {seeds} seeds the difference to the best control ({gain_first} points with {first} labels, {gain_last} with {last}) points upward, but not surely enough for a verdict: among so few seeds and several label counts, an interval above zero turns up by chance too.",
+        "用 {seeds} 个随机种子，与最好的对照之差（{first} 条时 {gain_first}，{last} 条时 {gain_last} 个百分点）显示有提升，但还不足以下结论：种子很少而标注条数有几种时，偶然也会出现高于零的区间。",
+    ),
     "say.nothing": (
         "There are no finished scores of both a pretrained model and a control to compare.",
         "预训练模型与对照还没有都完成的得分可供比较。",
