@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from headstart.batch import Sequences
-from headstart.objectives import MaskedLanguage, NextSentence, Pretraining
+from headstart.errors import InputError
+from headstart.families import find
+from headstart.objectives import HybridLanguage, MaskedLanguage, NextSentence, Pretraining
 
 
 def windows(count: int = 200, length: int = 10) -> Sequences:
@@ -80,3 +82,28 @@ def test_the_order_of_a_few_pairs_is_learned_by_heart(vocabulary, model):
     model.eval()
     scores = heads["nsp"](model.encode(batch), batch.layout["tokens"])
     assert torch.equal(scores.argmax(-1), batch.targets["nsp.labels"])
+
+
+def test_nsp_is_refused_beside_hybrid_whose_causal_rows_hide_the_pair_from_it(vocabulary):
+    masked = MaskedLanguage(vocabulary)
+    parts = [HybridLanguage(masked, causal_share=1.0), NextSentence()]
+    with pytest.raises(InputError) as error:
+        Pretraining(parts, vocabulary)
+    assert str(error.value) == (
+        "objective hybrid+nsp: nsp answers from the first token, which in hybrid's causal batches "
+        "sees nothing after it; choose one of nsp, mlm+nsp, hybrid, hybrid+bow"
+    )
+    # why: whatever the second segments are, its scores in a causal row are the same
+    model = (
+        find("bert")
+        .build(
+            num_layers=2, hidden_size=16, num_heads=2, vocab_size=vocabulary.size, max_positions=32
+        )
+        .eval()
+    )
+    head = NextSentence().head(model, 0).eval()
+    batch = Pretraining([NextSentence()], vocabulary).prepare(windows(8), np.random.default_rng(0))
+    with torch.no_grad():
+        for causal, blind in ((True, True), (None, False)):
+            scores = head(model.encode(batch, causal=causal), batch.layout["tokens"])
+            assert bool((scores - scores[0]).abs().max() < 1e-6) is blind

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headstart.abilities import ObjectiveName
 from headstart.batch import Batch, Layout, Sequences
 from headstart.data.pack import lay_out
 from headstart.errors import InputError
@@ -127,6 +128,14 @@ class Pretraining:
             raise InputError(
                 f"objective {'+'.join(names)}: no model can do all of it, because "
                 + " and ".join(f"{p.name} needs {' or '.join(sorted(p.needs))}" for p in parts)
+            )
+        if {"hybrid", "nsp"} <= set(names):
+            able = [
+                name for name in get_args(ObjectiveName) if {"hybrid", "nsp"} & {*name.split("+")}
+            ]
+            raise InputError(
+                f"objective {'+'.join(names)}: nsp answers from the first token, which in hybrid's "
+                f"causal batches sees nothing after it; choose one of {', '.join(able)}"
             )
         self.parts = tuple(parts)
         self.vocabulary = vocabulary
