@@ -264,8 +264,9 @@ def _test_covariance(
     """Covariance (L, L) of the mean differences over other samples of test rows.
 
     paired: (S, L), where both sides have a cell. Beside the real rows stand two made-up ones, one
-    for either side: a few rows that all agree do not prove that all others would. Source: Agresti
-    and Min 2005, "Simple improved confidence intervals for comparing matched proportions".
+    for either side: a few rows that all agree do not prove that all others would. Their squares add
+    up to 1, as those of half a row in each of the four cells do. Source: Agresti and Min 2005,
+    "Simple improved confidence intervals for comparing matched proportions" ("Wald+2").
     """
     seed, count = np.indices(own.shape[1:3])
     gaps = own[own_index[count], seed, count].astype(np.float64)

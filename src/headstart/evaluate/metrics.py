@@ -94,7 +94,7 @@ def of_each_row(
 
     For accuracy whether the row was answered right. For F1 and rank correlation, which are no means
     over rows, the score plus the row's influence on it, to first order. None for other metrics.
-    Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 21.
+    Source: Jaeckel 1972, "The infinitesimal jackknife" (Bell Laboratories, MM 72-1215-11).
     """
     if metric == "accuracy":
         return np.asarray(answers == gold)
