@@ -17,7 +17,7 @@ from headstart.data.labels import (
     look_written,
     no_value_among_numbers,
 )
-from headstart.data.personal import PersonalCounts
+from headstart.data.personal import PersonalCounts, Where
 from headstart.data.record import Problem, Row, problem, quoted
 from headstart.data.vocabulary import CJK
 
@@ -144,9 +144,7 @@ class Content:
     def problems(self, source: str) -> Iterator[Problem]:
         """All warnings about the file."""
         yield from self._odd_texts(source)
-        if self.personal.first is not None:
-            line, column = self.personal.first
-            yield self.personal.problem(source, "texts", line=line, column=column)
+        yield from self.personal.problems(source, "texts", where=lambda at: Where(*at))
         yield from self._damaged(source)
 
     def _odd_texts(self, source: str) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ import numpy as np
 from headstart.data.corpus import BadRows
 from headstart.data.image_columns import is_image_name
 from headstart.data.images import Images, load_images
-from headstart.data.personal import PersonalCounts
+from headstart.data.personal import PersonalCounts, Where
 from headstart.data.record import Problem, problem, quoted, shown
 
 OFTEN = (20, 0.01)  # images, and share of them, from which one caption on them is remarked on
@@ -124,9 +124,11 @@ def caption_remarks(images: Images, source: str) -> Iterator[Problem]:
     personal: PersonalCounts[str] = PersonalCounts()
     for origin, captions in zip(images.origins, images.captions, strict=True):
         personal.look("\n".join(captions), origin)
-    if personal.first is not None:
-        where = f"in {shown(personal.first, most=400)}"
-        yield personal.problem(source, "images have captions that", first=where)
+    yield from personal.problems(
+        source,
+        "images have captions that",
+        where=lambda origin: Where(said=f"in {shown(origin, most=400)}"),
+    )
     counts = Counter(caption for captions in images.captions for caption in captions)
     for caption, times in counts.most_common(3):
         if times > max(OFTEN[0], OFTEN[1] * len(images)):

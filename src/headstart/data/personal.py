@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Generic, Literal, TypeVar
@@ -70,6 +70,15 @@ def personal_data(text: str) -> frozenset[Personal]:
     return frozenset(kind for kind, found in _FINDERS.items() if found(text))
 
 
+@dataclass(frozen=True)
+class Where:
+    """A record's line and column, and what a sentence calls its place."""
+
+    line: int = 0
+    column: str = ""
+    said: str = "here"
+
+
 @dataclass
 class PersonalCounts(Generic[Place]):
     """How many texts hold personal data, by kind, and where the first of them is."""
@@ -86,19 +95,23 @@ class PersonalCounts(Generic[Place]):
             self.records += 1
             self.first = place if self.first is None else self.first
 
-    def problem(
-        self, source: str, what: str, *, line: int = 0, column: str = "", first: str = "here"
-    ) -> Problem:
-        """The warning. what: the records are; first: where the first one is."""
+    def problems(
+        self, source: str, what: str, *, where: Callable[[Place], Where]
+    ) -> Iterator[Problem]:
+        """The warning, if there is anything to warn of. what: the records are."""
+        if self.first is None:
+            return
+        place = where(self.first)
+        first = place.said
         kinds = ", ".join(
             f"{name} ({self.counts[kind]})" for kind, name in PERSONAL.items() if self.counts[kind]
         )
-        return problem(
+        yield problem(
             61,
             "warn",
             source=source,
-            line=line,
-            column=column,
+            line=place.line,
+            column=place.column,
             message=(
                 f"{self.records} {what} hold what looks like personal data: {kinds}; "
                 f"the first {first}."
