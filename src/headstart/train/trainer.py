@@ -9,7 +9,6 @@ are views of the optimiser's flat tensors; they become plain fp32 parameters aga
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,8 +31,9 @@ from headstart.train.learner import Learner, Outcome, Probe, Source, StepRecord,
 from headstart.train.log import History, Value
 from headstart.train.memory import kept_memory
 from headstart.train.optim import Optimizer
-from headstart.train.plan import make_plan, sized
+from headstart.train.plan import make_plan
 from headstart.train.precision import choose_precision, computing, named_parameters, plain_name
+from headstart.train.probing import Probing
 from headstart.train.schedule import step_progress
 from headstart.train.settings import TrainSettings
 from headstart.train.signals import Signals, Stop
@@ -69,8 +69,8 @@ class Trainer:
         force: bool = False,
     ):
         self.learner, self.objective, self.source = learner, objective, source
-        self.settings, self.folder, self.probes = settings, folder, tuple(probes)
-        self._sized = self.probes  # as large as the plan pays for
+        self.settings, self.folder = settings, folder
+        self.probing = Probing(probes, settings)
         self.note, self.force = note, force
         self.precision = choose_precision(settings)
         learner.to(self.precision.device)
@@ -162,7 +162,7 @@ class Trainer:
         self._gradients = Gradients(self.learner, self.optimizer, feeder, device=device)
         given = {
             "objective": self.objective.name,
-            "probes": ", ".join(probe.name for probe in self.probes),
+            "probes": ", ".join(probe.name for probe in self.probing.probes),
             "data": self._data_digest,
         }
         self._identity = identify(
@@ -184,7 +184,6 @@ class Trainer:
         found = self._keeper.newest()
         if found is not None:
             self._state = self._resumed(state_from_json(found.state))
-            self._sized = sized(self.probes, self.state.plan)
             self._restore(found.tensors)
             self._saved = _moment(self.state)
         self._check_space(0 if found is None else 1)
@@ -197,7 +196,6 @@ class Trainer:
         start = time.perf_counter()
         state = State(Plan(0, 0, 0), identity=self._identity)
         state.plan = self._plan(state)
-        self._sized = sized(self.probes, state.plan)
         self._probe(state)
         state.seconds = time.perf_counter() - start
         self._state = state
@@ -208,7 +206,7 @@ class Trainer:
             self.settings,
             self._gradients,
             self.optimizer,
-            probes=self.probes,
+            probes=self.probing.probes,
             spent_s=state.seconds,
             poll=self._signals.poll,
         )
@@ -247,17 +245,12 @@ class Trainer:
         """Probe, stop and save, each if it is due; done twice it does no more than once."""
         s = self.state
         scores: dict[str, float] = {}
-        if self.probes and self._probe_due():
+        if self.probing.due(s):
             scores = self._probe(s)
         if s.step >= s.plan.total and not s.stopped:
             s.stopped = "budget"
         self._save_if_due()
         return scores
-
-    def _probe_due(self) -> bool:
-        s, every = self.state, self.state.plan.probe_every
-        at = s.step == s.plan.total or (every > 0 and s.step % every == 0)
-        return at and s.probed_step != s.step
 
     def _step(self) -> StepRecord:
         s, start = self.state, time.perf_counter()
@@ -324,26 +317,16 @@ class Trainer:
         )
 
     def _probe(self, state: State) -> dict[str, float]:
-        """Take all probes; the first decides about the best weights and about stopping."""
-        if not self.probes:
+        """Take all probes, and keep the weights if they are the best."""
+        if not self.probing.probes:
             return {}
         start = time.perf_counter()
-        self.learner.eval()
         try:
-            scores = {p.name: float(p.score(self.learner, self._signals.poll)) for p in self._sized}
+            scores, best = self.probing.take(state, self.learner, self._signals.poll)
         finally:
-            self.learner.train()
             self.optimizer.flat.drop_gradients()
-        state.probed_step = state.step
-        score = scores[self.probes[0].name]
-        if _better(score, state, self.probes[0], self.settings.min_delta):
-            state.best_score, state.best_step, state.stale = score, state.step, 0
-            if self.settings.restore_best:
-                self._keeper.save_best(self.weights(), state)
-        else:
-            state.stale += 1
-            if self.settings.patience and state.stale >= self.settings.patience:
-                state.stopped = "converged"
+        if best and self.settings.restore_best:
+            self._keeper.save_best(self.weights(), state)
         spent = time.perf_counter() - start
         state.probe_s, state.seconds = state.probe_s + spent, state.seconds + spent
         values: dict[str, Value] = {"step": state.step, "scores": scores}
@@ -421,15 +404,6 @@ class Trainer:
         size = size_of(self.weights()) + size_of(self.optimizer.state())
         copies = max(1, self.settings.keep + 1 - existing)
         expected_space(size, copies=copies, folder=self.folder)
-
-
-def _better(score: float, state: State, probe: Probe, min_delta: float) -> bool:
-    if not math.isfinite(score):
-        return False
-    if state.best_score is None:
-        return True
-    gain = score - state.best_score
-    return (gain if probe.higher_is_better else -gain) > min_delta
 
 
 def _persistent_buffers(learner: Learner) -> dict[str, Tensor]:
