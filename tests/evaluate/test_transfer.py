@@ -10,11 +10,12 @@ import torch
 from headstart.batch import Sequences
 from headstart.data.loader import TokenBatches
 from headstart.errors import InputError
-from headstart.evaluate import finetune as module
+from headstart.evaluate import trainable as module
 from headstart.evaluate.features import extract
-from headstart.evaluate.finetune import Stage, finetune, probe_first, stages, unfreeze_top
+from headstart.evaluate.finetune import finetune, probe_first
 from headstart.evaluate.fitted import ABSENT, affine
 from headstart.evaluate.metrics import score
+from headstart.evaluate.trainable import Stage, stages, unfreeze_top
 from headstart.evaluate.transfer import (
     Candidate,
     TransferSettings,

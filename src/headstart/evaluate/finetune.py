@@ -1,7 +1,7 @@
 """Fine-tuning: some or all weights of a copy of the start learn a labelled task.
 
 In: a start, encoded labelled texts or images, settings. Out: a `Fitted`. The loop is
-`train.Trainer`; here is decided what trains, for how many steps and from which head. With
+`train.Trainer`; which weights learn, and for how many steps, stands in `trainable.py`. With
 `head_first` the classifier begins as the tuned linear probe, so that step 0 answers exactly as the
 probe does; its scores are made smaller by `head_scale`. Images are seen anew in every epoch.
 """
@@ -9,15 +9,13 @@ probe does; its scores are made smaller by `head_scale`. Images are seen anew in
 from __future__ import annotations
 
 import copy
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from headstart.data.image_batches import Views
 from headstart.data.loader import TokenBatches
@@ -27,29 +25,26 @@ from headstart.evaluate.deadline import Poll, never, part
 from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.fitted import Fitted, Start, affine
 from headstart.evaluate.metrics import score
+from headstart.evaluate.trainable import (
+    adapt,
+    set_dropout,
+    settle,
+    stages,
+    top_of,
+    unfreeze_top,
+)
 from headstart.evaluate.transfer_settings import Method, TransferSettings
 from headstart.families.heads import SequenceHead
 from headstart.families.model import Model
-from headstart.nn import Transformer, add_lora, merge_lora
-from headstart.nn.block import Block
 from headstart.tasks import Classify, Examples, LabelledTokens, balanced_weights, stratified
 from headstart.train import Learner, Probe, Source, StepRecord, Trainer, TrainSettings
 
 LEAST_FOR_HOLDOUT = 40  # labels, below which none are held out
-GRADUAL_SHARE = 0.5  # of the steps, in which blocks join one after another
 FRESH_RATES = (5e-4, 2e-3)
 SETTLED = 10**9  # steps between scheduled copies of the state: none
 SAVE_MINUTES = 1.0  # between checkpoints, where there is a folder for them
 
 Watch = Callable[[StepRecord], None]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training. top: how many top blocks train; None is all that the method allows."""
-
-    top: int | None
-    steps: int
 
 
 def finetune(
@@ -121,7 +116,7 @@ def finetune(
     done, all_, first = 0, sum(stage.steps for stage in planned), began
     for number, stage in enumerate(planned):
         if method != "lora":
-            unfreeze_top(learner, _top(method, settings, stage))
+            unfreeze_top(learner, top_of(method, settings, stage))
         trainer = Trainer(
             learner,
             task,
@@ -213,50 +208,6 @@ def write_head(head: SequenceHead, linear: LinearHead) -> None:
         head.classifier.weight.copy_(torch.from_numpy(weight))
         if head.classifier.bias is not None:
             head.classifier.bias.copy_(torch.from_numpy(bias))
-
-
-def stages(
-    method: Method, settings: TransferSettings, *, blocks: int, source: TokenBatches
-) -> list[Stage]:
-    """What trains for how many steps, one stage after another.
-
-    Gradual: the head alone (unless it came from a probe), then one more block at a time from the
-    top, in equal shares of half of the steps; the other half trains all.
-    Source: Howard and Ruder 2018, section 3.3.
-    """
-    wanted = math.ceil(settings.passes * source.batches_per_epoch)
-    total = max(1, min(max(wanted, settings.min_steps), settings.max_steps))
-    if settings.unfreeze == "at_once":
-        return [Stage(None, total)]
-    most = min(settings.top_layers, blocks) if method == "partial" else blocks
-    early = list(range(1 if settings.head_first else 0, most + (method == "full")))
-    each = int(GRADUAL_SHARE * total / max(1, len(early)))
-    if not each:
-        return [Stage(None, total)]
-    return [*(Stage(top, each) for top in early), Stage(None, total - each * len(early))]
-
-
-def unfreeze_top(learner: Learner, top: int | None, *, stack: Transformer | None = None) -> None:
-    """Let the head, the final norm and the top blocks train, nothing below; None: everything.
-
-    stack: whose blocks; None: the model's first.
-    """
-    learner.requires_grad_(True)
-    if top is None:
-        return
-    model = learner.model
-    assert isinstance(model, Model), "a learner of this module holds a family's model"
-    model.requires_grad_(False)
-    upper = model.stack if stack is None else stack
-    if top > 0:
-        for block in upper.blocks[-top:]:
-            block.requires_grad_(True)
-        if upper.norm is not None:
-            upper.norm.requires_grad_(True)
-
-
-def _top(method: Method, settings: TransferSettings, stage: Stage) -> int | None:
-    return settings.top_layers if method == "partial" and stage.top is None else stage.top
 
 
 def _task(start: Start, examples: LabelledTokens, settings: TransferSettings) -> Classify:
@@ -362,35 +313,6 @@ def _rescale(head: SequenceHead, shift: float, scale: float) -> None:
         head.classifier.weight.mul_(scale)
         if head.classifier.bias is not None:
             head.classifier.bias.mul_(scale).add_(shift)
-
-
-def set_dropout(
-    model: Model, stacks: Sequence[Transformer], share: float, *, attention: float
-) -> None:
-    """Dropout of the stacks' residual branches, and of attention weights: that is slow."""
-    model.embed.dropout = share
-    for block in (block for stack in stacks for block in stack.blocks):
-        assert isinstance(block, Block), "a stack is made of blocks"
-        block.dropout, block.attention.dropout = share, attention
-        if block.cross is not None:
-            block.cross.dropout = attention
-
-
-def adapt(
-    model: Model, stacks: Sequence[Transformer], settings: TransferSettings, *, seed: int
-) -> None:
-    """Freeze the model and put low-rank adapters beside every linear of these stacks."""
-    model.requires_grad_(False)
-    for stack in stacks:
-        names = [name for name, part in stack.blocks.named_modules() if isinstance(part, nn.Linear)]
-        add_lora(stack.blocks, names, rank=settings.rank, alpha=settings.alpha, seed=seed)
-
-
-def settle(model: Model, stacks: Sequence[Transformer]) -> None:
-    """Fold adapters in, and give everything back the dropout and freedom of its config."""
-    model.requires_grad_(True)
-    merge_lora(model)
-    set_dropout(model, stacks, model.config.dropout, attention=model.config.attention_dropout)
 
 
 def fresh_rates(settings: TransferSettings) -> list[TransferSettings]:

@@ -24,19 +24,10 @@ from headstart.data.loader import TokenBatches
 from headstart.data.text import demand_ids, framed
 from headstart.errors import InputError
 from headstart.evaluate.features import Precision, find_device, for_inference, frozen
-from headstart.evaluate.finetune import (
-    LEAST_FOR_HOLDOUT,
-    Watch,
-    adapt,
-    fresh_rates,
-    set_dropout,
-    settle,
-    stages,
-    train_settings,
-    unfreeze_top,
-)
+from headstart.evaluate.finetune import LEAST_FOR_HOLDOUT, Watch, fresh_rates, train_settings
 from headstart.evaluate.fitted import Setting, Start
 from headstart.evaluate.likelihood import log_chances
+from headstart.evaluate.trainable import adapt, set_dropout, settle, stages, unfreeze_top
 from headstart.evaluate.transfer import CHOICE_SHARE, Candidate, Choice, best_of
 from headstart.evaluate.transfer_settings import Method, TransferSettings
 from headstart.families.heads import LanguageHead
