@@ -25,7 +25,7 @@ from headstart.evaluate.baselines import fit_linear
 from headstart.evaluate.metrics import score
 from headstart.evaluate.transfer import TransferSettings, feature_cache
 from headstart.families import load_model
-from headstart.recipes.media import text_start
+from headstart.recipes.text_medium import text_start
 from headstart.report.cells import draw
 from headstart.tasks import stratified
 from worth import SETS

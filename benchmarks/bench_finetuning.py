@@ -19,7 +19,7 @@ import texts
 from headstart.batch import Sequences
 from headstart.data.loader import TokenBatches
 from headstart.families import load_model
-from headstart.tasks import Classify, Examples, room, vocabulary_of
+from headstart.tasks import Classify, Examples, vocabulary_of
 from headstart.train import Learner, Trainer, TrainSettings
 from measure import Benchmark, Case, Facts, Job, Reading, Side, Stopwatch
 from peer_settings import (
@@ -55,7 +55,7 @@ def ours(job: Job) -> Reading:
     loaded = load_model(texts.minilm())
     vocabulary = vocabulary_of(texts.tokenizer())
     task = Classify("classes", outputs=CLASSES, frame=vocabulary)
-    window = room(loaded.model, vocabulary, LONGEST)
+    window = vocabulary.room(loaded.model.config.max_positions, LONGEST)
     source = TokenBatches(
         Examples(held, window=window, labels=labels),
         tokens_per_batch=round(TEXTS_A_STEP * float(lengths.mean())),

@@ -46,7 +46,7 @@ from headstart.evaluate.wording import (
 from headstart.evaluate.writing import Writing, choose_to_write, learn_to_write, ways_to_write
 from headstart.families import build_model, load_model
 from headstart.families.written import Habits
-from headstart.recipes.media import text_start
+from headstart.recipes.text_medium import text_start
 from headstart.recipes.writing import pairs_of
 from headstart.serve.author import Author
 from headstart.train import TrainSettings
