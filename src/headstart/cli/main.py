@@ -24,6 +24,7 @@ import typer
 
 from headstart import __version__
 from headstart.cli import training, using
+from headstart.cli.help import ChineseProgram, ChineseVerb
 from headstart.errors import HeadstartError, Interrupted, MachineError
 from headstart.words import LANGS, Lang, Phrase, in_language, language_of, say, visible
 
@@ -77,10 +78,12 @@ def _program(
     """
 
 
-def make_app() -> typer.Typer:
-    """The command line with all its verbs."""
+def make_app(lang: Lang = "en") -> typer.Typer:
+    """The command line with all its verbs. lang: what help is shown in."""
+    program, command = (ChineseProgram, ChineseVerb) if lang == "zh" else (None, None)
     app = typer.Typer(
         name="headstart",
+        cls=program,
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -88,7 +91,7 @@ def make_app() -> typer.Typer:
     )
     app.callback()(_program)
     for verb in VERBS:
-        app.command(verb.__name__)(verb)
+        app.command(verb.__name__, cls=command)(verb)
     return app
 
 
@@ -98,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # we say it ourselves
     try:
         with terminable():
-            code = make_app()(args=given, standalone_mode=False, prog_name="headstart")
+            app = make_app(language_asked(given))
+            code = app(args=given, standalone_mode=False, prog_name="headstart")
     except BaseException as failure:
         sys.exit(answer(failure, given))
     if code == Interrupted.exit_code:  # the parser turns Ctrl-C into a code
