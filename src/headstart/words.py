@@ -339,6 +339,23 @@ WORDS: dict[str, tuple[str, str]] = {
     "stage_check": ("checking", "检查"),
     "stage_save": ("saving", "保存"),
     "left": ("{time} left", "剩余 {time}"),
+    "step_loss": ("loss {loss:.3f}", "损失 {loss:.3f}"),
+    "step_tokens": (
+        "loss {loss:.3f}  {speed:,.0f} tokens/s",
+        "损失 {loss:.3f}  每秒 {speed:,.0f} 个词元",
+    ),
+    "step_images": (
+        "loss {loss:.3f}  {speed:,.0f} images/s",
+        "损失 {loss:.3f}  每秒 {speed:,.0f} 张图像",
+    ),
+    "step_pairs": (
+        "loss {loss:.3f}  {speed:,.0f} pairs/s",
+        "损失 {loss:.3f}  每秒 {speed:,.0f} 个图文对",
+    ),
+    "cell_begun": (
+        "{arm}, {labels} labels, seed {seed}",
+        "{arm}，{labels} 条标注，随机种子 {seed}",
+    ),
     # results
     "run_folder": ("run", "运行目录"),
     "model_folder": ("model", "模型"),

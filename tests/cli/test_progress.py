@@ -77,6 +77,23 @@ def test_bars_are_for_terminals_only(monkeypatch):
     assert isinstance(listener("en"), Lines)
 
 
+def test_what_a_stage_is_at_is_said_in_the_language_of_the_screen(capsys, clock):
+    out = io.StringIO()
+    lines = Lines("zh", stream=out)
+    lines.progress("pretrain", 0, 4, say("step_tokens", loss=4.25, speed=12_345.4))
+    lines.progress("arms", 0, 4, say("cell_begun", arm="own-probe", labels=50, seed=1))
+    lines.progress("finetune", 4, 4, say("step_loss", loss=0.5))
+    assert out.getvalue().splitlines() == [
+        "预训练   0% · 损失 4.250  每秒 12,345 个词元",
+        "比较各方案   0% · own-probe，50 条标注，随机种子 1",
+        "微调 100% · 损失 0.500",
+    ]
+    with Bars("zh") as events:
+        events.progress("pretrain", 4, 4, say("step_pairs", loss=4.1, speed=30))
+    assert "损失 4.100  每秒 30 个图文对" in capsys.readouterr().err
+    assert say("step_images", loss=4.1, speed=30) == "loss 4.100  30 images/s"
+
+
 def test_bars_show_each_stage_once_with_its_detail(capsys):
     with Bars("en") as events:
         events.plan([say("plan_budget", budget="30m")])

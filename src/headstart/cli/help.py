@@ -12,13 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from typer.core import TyperCommand, TyperGroup
-
-if TYPE_CHECKING:
-    import typer
-    from typer._click.formatting import HelpFormatter
 
 EXAMPLE = ("Example: ", "例如：")
 START = ("Start with: ", "先试：")
@@ -55,15 +50,16 @@ def _paragraph(text: str) -> str:
 class _Chinese:
     """What a verb and the whole program have in common: their help is Chinese when it is shown."""
 
-    def get_usage(self, ctx: typer.Context) -> str:
+    def get_usage(self, ctx: object) -> str:
         """The line of usage, whose words to type stay."""
         usage: str = super().get_usage(ctx)  # type: ignore[misc]
         return usage.replace(*USAGE, 1)
 
-    def format_help(self, ctx: typer.Context, formatter: HelpFormatter) -> None:
+    def format_help(self, ctx: object, formatter: object) -> None:
         """Put Chinese in place of every help text, and show them."""
-        shown = [ctx.command, *getattr(ctx.command, "commands", {}).values()]
-        for one in [*shown, *ctx.command.get_params(ctx)]:
+        verbs = vars(self).get("commands", {}).values()
+        params = self.get_params(ctx)  # type: ignore[attr-defined]
+        for one in [self, *verbs, *params]:
             one.help = in_chinese(one.help or "")
         with _headings():
             super().format_help(ctx, formatter)  # type: ignore[misc]

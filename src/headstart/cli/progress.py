@@ -53,7 +53,7 @@ class Lines:
             return
         state.shown, state.finished = now, finished
         share = f" {done / total:4.0%}" if total > 0 else f" {done:,.0f}"
-        words = [stage_name(stage, self.lang) + share, detail]
+        words = [stage_name(stage, self.lang) + share, detail and in_language(detail, self.lang)]
         words.append(time_left(state.began, state.first, now, done, total, self.lang))
         self._write(" · ".join(word for word in words if word))
 
@@ -116,7 +116,8 @@ class Bars:
         if stage not in self._tasks:
             name = stage_name(stage, self.lang)
             self._tasks[stage] = self.bars.add_task(name, total=total or None, detail="")
-        self.bars.update(self._tasks[stage], completed=done, total=total or None, detail=detail)
+        said = detail and in_language(detail, self.lang)
+        self.bars.update(self._tasks[stage], completed=done, total=total or None, detail=said)
 
     def note(self, text: str) -> None:
         """One remark above the bars."""

@@ -156,7 +156,7 @@ def pretrain_images(
     )
     side, patch = frame.image_size, frame.patch_size
     announce("plan_image_model", settings, prepared.model, folder, events, side=side, patch=patch)
-    tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / frame.tokens:,.0f} images/s")
+    tokens, loss = run_steps(trainer, events, "images", frame.tokens)
     unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, prepared, folder, settings, digest=digest)
     seconds = time.perf_counter() - begin

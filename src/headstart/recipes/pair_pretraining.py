@@ -118,7 +118,7 @@ def pretrain_pairs(
     )
     _announce(settings, prepared, folder, events)
     width = float(source.captions.tokens.lengths.mean())
-    tokens, loss = run_steps(trainer, events, lambda rate: f"{rate / width:,.0f} pairs/s")
+    tokens, loss = run_steps(trainer, events, "pairs", width)
     unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, prepared, folder, start)
     found = _retrieved(trainer.learner, prepared, events)

@@ -7,10 +7,11 @@ before it is used. Texts of the probe (and of a test file, in a report) never en
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ def pretrain(
     )
     size = prepared.vocabulary.size
     announce("plan_model", settings, model, folder, events, vocabulary=size)
-    tokens, loss = run_steps(trainer, events, lambda rate: f"{rate:,.0f} tokens/s")
+    tokens, loss = run_steps(trainer, events, "tokens")
     unseen = measure_held_out(objective, trainer.learner, held_out)
     _save(trainer, objective, prepared, folder, settings)
     outcome = trainer.outcome
@@ -285,17 +286,19 @@ def announce(
     events.plan([network, objective, *more, *ends])
 
 
-def run_steps(trainer: Trainer, events: Events, speed: Callable[[float], str]) -> tuple[int, float]:
+def run_steps(
+    trainer: Trainer, events: Events, unit: Literal["tokens", "images", "pairs"], each: float = 1
+) -> tuple[int, float]:
     """All steps. Returns tokens seen in this call, and the mean loss of the last steps.
 
-    speed: how tokens a second are shown.
+    unit, each: what the speed is shown in, and how many tokens one of it has.
     """
     tokens = 0
     last: list[float] = []
     for record in trainer.steps():
         tokens += record.tokens
         last = [*last[-19:], record.loss]
-        detail = f"loss {record.loss:.3f}  {speed(record.tokens_per_s)}"
+        detail = say(f"step_{unit}", loss=record.loss, speed=record.tokens_per_s / each)
         events.progress("pretrain", record.step, record.total, detail)
     return tokens, float(np.mean(last)) if last else float("nan")
 

@@ -83,7 +83,7 @@ def over_seeds(
 
         def watch(record: StepRecord, place: int = place) -> None:
             done = place + record.step / record.total
-            events.progress("finetune", done, len(seeds), f"loss {record.loss:.3f}")
+            events.progress("finetune", done, len(seeds), say("step_loss", loss=record.loss))
 
         one = fit(seed, left.of_seed(seed), watch)
         fitted.append(one)

@@ -245,7 +245,7 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
     for number, (contestant, count, seed) in enumerate(plan):
         race.poll()
         name = contestant.arm.name
-        race.progress(number, len(plan), f"{name}, {count} labels, seed {seed}")
+        race.progress(number, len(plan), say("cell_begun", arm=name, labels=count, seed=seed))
         known = race.table.get(name, count, seed)
         if known is not None and known.status == "done":
             continue
