@@ -96,4 +96,4 @@ def test_help_in_chinese_reads_neither_torch_nor_the_messages():
     )
     assert done.stderr == ""
     assert done.stdout.endswith("\nset()\n")
-    assert "在您自己的无标签文本或图像上预训练 Transformer。" in done.stdout
+    assert "在您自己的未标注文本或图像上预训练 Transformer。" in done.stdout
