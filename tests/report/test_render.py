@@ -313,3 +313,20 @@ def test_features_beside_the_networks_are_not_promised_of_finetune():
     assert part in said["both"]
     assert said["both"].startswith("Use “yours, LoRA” for your 3,200 labels.")
     assert part not in said["network"]
+
+
+def test_why_a_cell_is_missing_is_said_in_both_languages():
+    why = "needs about 40 s, but 30 s of the budget were left"
+    made = example()
+    made = replace(
+        made, cells=(replace(made.cells[0], status="skipped", note=why), *made.cells[1:])
+    )
+    page = render_html(made)
+    assert f'<span class="en" lang="en">{why}</span>' in page
+    assert '<span class="zh" lang="zh-Hans">约需 40 秒，但预算只剩 30 秒</span>' in page
+
+
+def test_the_page_turns_to_chinese_in_a_chinese_browser_only():
+    script = render_html(example()).rpartition("<script>")[2]
+    assert "if(root.dataset.lang!=='zh'&&/^zh/i.test(navigator.language))turn()" in script
+    assert "addEventListener('click',turn)" in script

@@ -67,14 +67,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "Only one seed is finished on both sides, so nothing is known about the noise.",
         "两边都完成的随机种子只有一个，无从知道波动有多大。",
     ),
-    "end.level": ("with {n} labels {control} is as good", "用 {n} 条标注时，{control} 同样好"),
+    "end.level": ("with {n} labels {control} is as good", "用 {n} 条标注时，“{control}”同样好"),
     "end.better": (
         "with {n} labels {control} is {points} points better",
-        "用 {n} 条标注时，{control} 高 {points} 个百分点",
+        "用 {n} 条标注时，“{control}”高 {points} 个百分点",
     ),
     "end.worse": (
         "with {n} labels it leads {control} by only {points} points",
-        "用 {n} 条标注时，它只比 {control} 高 {points} 个百分点",
+        "用 {n} 条标注时，它只比“{control}”高 {points} 个百分点",
     ),
     "end.cheaper": (" and {times} times cheaper.", "，而且开销只有 1/{times}。"),
     "end.cheaper.once": (
