@@ -453,6 +453,59 @@ WORDS: dict[str, tuple[str, str]] = {
     "gpu": ("gpu", "GPU"),
     "fp32 products": ("fp32 products", "fp32 矩阵乘法"),
     "bf16 products": ("bf16 products", "bf16 矩阵乘法"),
+    # the card of a model folder
+    "card_facts": (
+        "{layers} layers, hidden size {hidden}, {heads} heads, {reads}, {parameters:,} parameters "
+        "without heads. Heads: {outputs}.",
+        "由 headstart 制作：{layers} 层，隐藏维度 {hidden}，{heads} 个注意力头，"
+        "{reads}，不计输出头共 {parameters:,} 个参数。输出头：{outputs}。",
+    ),
+    "card_paper": ("Architecture: {paper}.", "架构：{paper}。"),
+    "card_no_heads": ("none", "无"),
+    "card_texts": (
+        "vocabulary {vocabulary}, up to {most} tokens",
+        "词表 {vocabulary}，最多 {most} 个词元",
+    ),
+    "card_images": (
+        "images of {size} x {size} pixels in patches of {patch} x {patch}",
+        "图像 {size} x {size} 像素，图块 {patch} x {patch}",
+    ),
+    "card_both": ("{texts}, beside {images}", "文本（{texts}）与图像（{images}）"),
+    "card_pretrained": (
+        "Pretrained from {start} by predicting {objective}.",
+        "从 {start} 开始预训练，预训练目标为 {objective}。",
+    ),
+    "card_pretrained_images": (
+        "Pretrained on images from {start} by {objective}.",
+        "从 {start} 开始在图像上预训练，预训练目标为 {objective}。",
+    ),
+    "card_pretrained_pairs": (
+        "Pretrained from {start} by bringing images and their captions together ({loss}).",
+        "从 {start} 开始预训练，使图像与其说明相互靠近（{loss}）。",
+    ),
+    "card_finetuned_texts": (
+        "Fine-tuned from {start} by {method} on {rows} labelled texts.",
+        "从 {start} 出发，以 {method} 方法在 {rows} 条标注文本上微调。",
+    ),
+    "card_finetuned_images": (
+        "Fine-tuned from {start} by {method} on {rows} labelled images.",
+        "从 {start} 出发，以 {method} 方法在 {rows} 张标注图像上微调。",
+    ),
+    "card_mean": (
+        "The scores stand on the mean of all tokens. Stock ViT classifiers look at the class "
+        "token, so the last block of this folder is one that takes that mean. It computes in fp32 "
+        "and bf16; fp16 cannot hold its numbers.",
+        "得分取自所有词元的均值。通用的 ViT 分类器只看类别词元，"
+        "因此本文件夹的最后一个块用于求该均值。它可用 fp32 和 bf16 计算；其数值超出 fp16 的范围。",
+    ),
+    "card_linear": (
+        "The scores come from a linear map of the mean of the last hidden states, which the stock "
+        "classifier of this family cannot express. It lies beside the body: "
+        "`SentenceTransformer(folder).encode(text)` gives the raw scores, `headstart predict` the "
+        "answers.",
+        "得分来自对最后一层隐藏状态均值的线性映射，该家族的通用分类器无法表达它，因此它存放在主体之外："
+        "`SentenceTransformer(folder).encode(text)` 给出原始得分，`headstart predict` 给出答案。",
+    ),
     # endings
     "interrupted": (
         "Interrupted. The same command goes on where it stopped: {command}",
