@@ -52,7 +52,7 @@ def test_what_a_file_name_holds_never_reaches_a_terminal_raw():
 def test_a_missing_value_is_an_error_and_not_a_gap():
     with pytest.raises(KeyError):
         say("plan_budget")
-    assert isinstance(say("next"), Phrase)
+    assert isinstance(say("verdict"), Phrase)
 
 
 @pytest.mark.parametrize(

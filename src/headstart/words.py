@@ -386,7 +386,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "most_frequent": ("control: most frequent text", "对照：最常见的文本"),
     "difference": ("difference", "差值"),
     "verdict": ("verdict", "结论"),
-    "next": ("next", "下一步"),
+    "next_command": ("next: {command}", "下一步：{command}"),
     "yes": ("yes", "是"),
     "no": ("no", "否"),
     # generate
