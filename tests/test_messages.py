@@ -271,7 +271,7 @@ def test_the_users_own_text_is_never_translated():
         why="needs about 9 s, but 3 s of the budget were left",
     )
     assert in_language(given_up, "zh") == (
-        "texts，10 条标签，种子 0：放弃（约需 9 秒，但预算只剩 3 秒）"
+        "texts，10 条标注，随机种子 0：放弃（约需 9 秒，但预算只剩 3 秒）"
     )
 
 

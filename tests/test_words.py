@@ -1,9 +1,12 @@
 """The sentences of the command line and of the report in both languages."""
 
+import re
 import string
 
 import pytest
 
+from headstart.cli.chinese import catalogue as help_texts
+from headstart.messages import catalogue
 from headstart.report import words as report
 from headstart.words import WORDS, Phrase, in_language, language_of, say
 
@@ -49,7 +52,7 @@ def test_what_a_file_name_holds_never_reaches_a_terminal_raw():
 def test_a_missing_value_is_an_error_and_not_a_gap():
     with pytest.raises(KeyError):
         say("plan_budget")
-    assert isinstance(say("next"), Phrase)
+    assert isinstance(say("verdict"), Phrase)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,31 @@ def test_a_missing_value_is_an_error_and_not_a_gap():
 )
 def test_the_language_follows_the_environment_in_the_usual_order(environment, language):
     assert language_of(environment) == language
+
+
+CHINESE = {
+    **{("words", key): said for key, (_, said) in WORDS.items()},
+    **{("report", key): said for key, (_, said) in report.WORDS.items()},
+    **{("messages", key): said for key, said in catalogue().items()},
+    **{("help", key): said for key, said in help_texts().items()},
+}
+HAN = "[\u4e00-\u9fff]"
+# what CONTRIBUTING.md's list of words has others for
+REFUSED = "无标签|隔离|两座塔|全新|自预训练|(?<!随机)种子|批(?!次)|你|条标签|提示(?!词)|令牌(?!从)"
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong"),
+    [
+        (REFUSED, "用无标签数据"),
+        (f"{HAN}[A-Za-z0-9]|[A-Za-z0-9]{HAN}", "用GPU 训练"),
+        (rf"{HAN}\{{(?!\w+!t)|(?<!!t)\}}{HAN}", "第 {n}行"),
+        (rf"{HAN}[,;:!?()\"']|[,;:!?(]{HAN}", "文本,标签"),
+    ],
+    ids=["words", "blanks", "blanks around values", "punctuation"],
+)
+def test_chinese_keeps_to_its_words_its_blanks_and_its_punctuation(found, wrong):
+    lists = re.compile(r"\{listed\d?\}")  # in brackets, or nothing
+    said = {key: lists.sub("", text) for key, text in CHINESE.items()}
+    assert {key: text for key, text in said.items() if re.search(found, text)} == {}
+    assert re.search(found, wrong)

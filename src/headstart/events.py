@@ -24,7 +24,7 @@ class Events(Protocol):
         stage: a short stable name such as "pretrain"; every stage has its own bar.
         done, total: in any one unit (steps, seconds, rows); a total of 0 means unknown.
             `done >= total > 0` ends the stage.
-        detail: a few words that change often, such as "loss 4.21".
+        detail: a few words that change often, such as "loss 4.21"; `words.say` makes them.
         """
 
     def note(self, text: str) -> None:

@@ -87,7 +87,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "too_few_labels": (
         "{count} labels are more than the {rows:,} there are: left out of the curve",
-        "要求 {count} 条标签，但只有 {rows:,} 条：该点不在曲线中",
+        "要求 {count} 条标注，但只有 {rows:,} 条：曲线中没有该点",
     ),
     "test_split": (
         "no test file: {rows:,} of the labelled rows are held out for testing",
@@ -149,7 +149,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "模型 {family}-{size}：{layers} 层 x {hidden}，{parameters:.1f} M 参数，"
         "图像 {side} x {side} 像素，图块 {patch} x {patch}",
     ),
-    "data_are_pairs": ("these are images with captions", "数据是带文字说明的图像"),
+    "data_are_pairs": ("these are images with captions", "数据是带说明的图像"),
     "pairs_read": (
         "pairs: {images:,} images with {captions:,} captions, brought to {size} x {size} pixels "
         "({set_aside:,} set aside, {rejected:,} rejected)",
@@ -166,7 +166,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "model {family}-{size}: two towers of {layers} layers x {hidden}, {parameters:.1f} M "
         "parameters, images of {side} x {side} pixels in patches of {patch} x {patch}, vocabulary "
         "{vocabulary:,}",
-        "模型 {family}-{size}：两座塔各 {layers} 层 x {hidden}，{parameters:.1f} M 参数，"
+        "模型 {family}-{size}：两个塔各 {layers} 层 x {hidden}，{parameters:.1f} M 参数，"
         "图像 {side} x {side} 像素，图块 {patch} x {patch}，词表 {vocabulary:,}",
     ),
     "plan_towers": (
@@ -186,11 +186,11 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "tower_fresh_texts": (
         "tower of texts: fresh, {layers} layers x {hidden}",
-        "文本塔：全新，{layers} 层 x {hidden}",
+        "文本塔：随机初始化，{layers} 层 x {hidden}",
     ),
     "tower_fresh_images": (
         "tower of images: fresh, {layers} layers x {hidden}",
-        "图像塔：全新，{layers} 层 x {hidden}",
+        "图像塔：随机初始化，{layers} 层 x {hidden}",
     ),
     "tower_resized": (
         "the tower of images was pretrained on {was} x {was} pixels; its positions are "
@@ -199,15 +199,15 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "projections_fresh": (
         "the projections of both towers to vectors of {shared} numbers are fresh",
-        "两个塔到 {shared} 维向量的投影是全新的",
+        "两个塔到 {shared} 维向量的投影层是随机初始化的",
     ),
     "pooler_fresh_texts": (
         "texts are read at their first token through a dense layer that is fresh too",
-        "文本在首个词元处经一个同样全新的全连接层读出",
+        "文本在首个词元处经一个同样随机初始化的全连接层读出",
     ),
     "pooler_fresh_images": (
         "images are read at their class token through a dense layer that is fresh too",
-        "图像在类别词元处经一个同样全新的全连接层读出",
+        "图像在类别词元处经一个同样随机初始化的全连接层读出",
     ),
     "pooler_loaded_texts": (
         "texts are read at their first token through the dense layer that comes with their tower",
@@ -249,20 +249,20 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "cell_given_up": (
         "{arm}, {labels:,} labels, seed {seed}: given up, it {why}",
-        "{arm}，{labels:,} 条标签，种子 {seed}：放弃（{why!t}）",
+        "{arm}，{labels:,} 条标注，随机种子 {seed}：放弃（{why!t}）",
     ),
     "cells_anew": (
         "the cells in {folder} were made with other {what}: all are made anew, the old ones are "
         "kept as {kept}",
-        "{folder} 中的单元格使用的 {what} 不同：全部重新计算，旧结果保存为 {kept}",
+        "{folder} 中的结果所用的 {what} 不同：全部重新计算，旧结果保存为 {kept}",
     ),
     "self_training": (
         "self-training: {records:,} texts without labels, {left_out:,} left out that leak",
-        "自训练：{records:,} 条无标签文本，因泄漏排除 {left_out:,} 条",
+        "自训练：{records:,} 条未标注文本，因泄漏排除 {left_out:,} 条",
     ),
     "self_training_images": (
         "self-training: {records:,} images without labels, {left_out:,} left out that leak",
-        "自训练：{records:,} 张无标签图像，因泄漏排除 {left_out:,} 张",
+        "自训练：{records:,} 张未标注图像，因泄漏排除 {left_out:,} 张",
     ),
     "method_chosen": (
         "method {method} chosen on labelled rows held out of training (tried: {tried})",
@@ -302,16 +302,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "texts_respelled": (
         "{share} % of the texts to be written cannot be spelled by this tokenizer ('{wanted}' "
         "becomes '{spelled}'): pretrain with data.tokenizer=bpe and data.lowercase=false",
-        "该分词器无法原样写出 {share} % 的目标文本（“{wanted}”变成“{spelled}”）："
+        "该分词器无法原样写出 {share} % 的目标文本（“{wanted}”会变成“{spelled}”）："
         "请以 data.tokenizer=bpe、data.lowercase=false 预训练",
     ),
     "compare_first": (
         "{first} is better: the 95% interval over {rows:,} rows excludes no difference",
-        "{first} 更好：{rows:,} 行上的 95% 区间不含零差异",
+        "{first} 更好：{rows:,} 行上的 95% 区间不含零",
     ),
     "compare_second": (
         "{second} is better: the 95% interval over {rows:,} rows excludes no difference",
-        "{second} 更好：{rows:,} 行上的 95% 区间不含零差异",
+        "{second} 更好：{rows:,} 行上的 95% 区间不含零",
     ),
     "compare_alike": (
         "no difference between {first} and {second} can be told from {rows:,} rows",
@@ -355,11 +355,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "loss {loss:.3f}  {rate:,.0f} images/s",
         "损失 {loss:.3f}  每秒 {rate:,.0f} 张图像",
     ),
-    "step_pairs": ("loss {loss:.3f}  {rate:,.0f} pairs/s", "损失 {loss:.3f}  每秒 {rate:,.0f} 对"),
+    "step_pairs": (
+        "loss {loss:.3f}  {rate:,.0f} pairs/s",
+        "损失 {loss:.3f}  每秒 {rate:,.0f} 个图文对",
+    ),
     "step_loss": ("loss {loss:.3f}", "损失 {loss:.3f}"),
     "cell_now": (
         "{arm}, {labels:,} labels, seed {seed}",
-        "{arm}，{labels:,} 条标注，种子 {seed}",
+        "{arm}，{labels:,} 条标注，随机种子 {seed}",
     ),
     # results
     "run_folder": ("run", "运行目录"),
@@ -391,7 +394,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "most_frequent": ("control: most frequent text", "对照：最常见的文本"),
     "difference": ("difference", "差值"),
     "verdict": ("verdict", "结论"),
-    "next": ("next", "下一步"),
+    "next_command": ("next: {command}", "下一步：{command}"),
     "yes": ("yes", "是"),
     "no": ("no", "否"),
     # generate
@@ -402,12 +405,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "prompts_cut": (
         "{count:,} of the prompts are longer than the model can read: their beginning (of what an "
         "encoder reads, the end) was left out",
-        "{count:,} 条提示超出模型可读长度：已略去其开头（编码器读取的则略去结尾）",
+        "{count:,} 条提示词超出模型可读长度：已略去其开头（编码器读取的则略去结尾）",
     ),
     "prompts_cut_behind": (
         "{count:,} of the prompts are longer than what this model learnt to read: their end was "
         "left out",
-        "{count:,} 条提示超出该模型训练时的可读长度：已略去其结尾",
+        "{count:,} 条提示词超出该模型训练时的可读长度：已略去其结尾",
     ),
     "generated": (
         "{tokens:,} tokens in {seconds:.1f} s ({speed:,.0f} tokens/s)",
@@ -458,6 +461,59 @@ WORDS: dict[str, tuple[str, str]] = {
     "gpu": ("gpu", "GPU"),
     "fp32 products": ("fp32 products", "fp32 矩阵乘法"),
     "bf16 products": ("bf16 products", "bf16 矩阵乘法"),
+    # the card of a model folder
+    "card_facts": (
+        "{layers} layers, hidden size {hidden}, {heads} heads, {reads}, {parameters:,} parameters "
+        "without heads. Heads: {outputs}.",
+        "由 headstart 制作：{layers} 层，隐藏维度 {hidden}，{heads} 个注意力头，"
+        "{reads}，不计输出头共 {parameters:,} 个参数。输出头：{outputs}。",
+    ),
+    "card_paper": ("Architecture: {paper}.", "架构：{paper}。"),
+    "card_no_heads": ("none", "无"),
+    "card_texts": (
+        "vocabulary {vocabulary}, up to {most} tokens",
+        "词表 {vocabulary}，最多 {most} 个词元",
+    ),
+    "card_images": (
+        "images of {size} x {size} pixels in patches of {patch} x {patch}",
+        "图像 {size} x {size} 像素，图块 {patch} x {patch}",
+    ),
+    "card_both": ("{texts}, beside {images}", "文本（{texts}）与图像（{images}）"),
+    "card_pretrained": (
+        "Pretrained from {start} by predicting {objective}.",
+        "从 {start} 开始预训练，预训练目标为 {objective}。",
+    ),
+    "card_pretrained_images": (
+        "Pretrained on images from {start} by {objective}.",
+        "从 {start} 开始在图像上预训练，预训练目标为 {objective}。",
+    ),
+    "card_pretrained_pairs": (
+        "Pretrained from {start} by bringing images and their captions together ({loss}).",
+        "从 {start} 开始预训练，使图像与其说明相互靠近（{loss}）。",
+    ),
+    "card_finetuned_texts": (
+        "Fine-tuned from {start} by {method} on {rows} labelled texts.",
+        "从 {start} 出发，以 {method} 方法在 {rows} 条标注文本上微调。",
+    ),
+    "card_finetuned_images": (
+        "Fine-tuned from {start} by {method} on {rows} labelled images.",
+        "从 {start} 出发，以 {method} 方法在 {rows} 张标注图像上微调。",
+    ),
+    "card_mean": (
+        "The scores stand on the mean of all tokens. Stock ViT classifiers look at the class "
+        "token, so the last block of this folder is one that takes that mean. It computes in fp32 "
+        "and bf16; fp16 cannot hold its numbers.",
+        "得分取自所有词元的均值。通用的 ViT 分类器只看类别词元，"
+        "因此本文件夹的最后一个块用于求该均值。它可用 fp32 和 bf16 计算；其数值超出 fp16 的范围。",
+    ),
+    "card_linear": (
+        "The scores come from a linear map of the mean of the last hidden states, which the stock "
+        "classifier of this family cannot express. It lies beside the body: "
+        "`SentenceTransformer(folder).encode(text)` gives the raw scores, `headstart predict` the "
+        "answers.",
+        "得分来自对最后一层隐藏状态均值的线性映射，该家族的通用分类器无法表达它，因此它存放在主体之外："
+        "`SentenceTransformer(folder).encode(text)` 给出原始得分，`headstart predict` 给出答案。",
+    ),
     # endings
     "interrupted": (
         "Interrupted. The same command goes on where it stopped: {command}",

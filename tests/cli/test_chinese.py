@@ -27,7 +27,7 @@ def test_every_help_text_has_a_chinese_one_and_none_is_left_over():
 def test_examples_and_defaults_stay_as_they_are_typed():
     for english, chinese in catalogue().items():
         for verb in re.findall(r"Example: (headstart \w+)", english):
-            assert f"示例：{verb}" in chinese
+            assert f"例如：{verb}" in chinese
         for default in re.findall(r"\(default: ([\w/,:]+)", english):
             if default not in ("inferred", "all", "by", "from"):
                 assert f"默认：{default}" in chinese

@@ -197,7 +197,7 @@ def test_the_screen_is_chinese_when_asked(stand_in, capsys):
     assert leave("pretrain", "docs", "--lang", "zh") == 0
     out = capsys.readouterr().out
     assert out.startswith("步数      2,000\n词元      16,000,000\n用时      30m\n")
-    assert "下一步: headstart finetune" in out
+    assert "下一步：headstart finetune" in out
 
 
 def test_json_is_one_object_on_stdout_and_nothing_else(stand_in, capsys):

@@ -32,17 +32,6 @@ def test_lines_come_at_the_start_at_intervals_and_at_the_end(clock):
     ]
 
 
-def test_what_a_stage_is_at_is_said_in_the_readers_language(clock):
-    out = io.StringIO()
-    events = Lines("zh", stream=out, every_s=0)
-    events.progress("pretrain", 1, 4, say("step_tokens", loss=2.5, rate=10_000.4))
-    events.progress("arms", 4, 4, say("cell_now", arm="own-full", labels=2000, seed=3))
-    assert out.getvalue().splitlines() == [
-        "预训练  25% · 损失 2.500  每秒 10,000 个词元",
-        "比较各方案 100% · own-full，2,000 条标注，种子 3",
-    ]
-
-
 def test_a_finished_stage_is_said_once(clock):
     out = io.StringIO()
     events = Lines("en", stream=out)
@@ -86,6 +75,23 @@ def test_bars_are_for_terminals_only(monkeypatch):
     assert isinstance(listener("en", plain=True), Lines)
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
     assert isinstance(listener("en"), Lines)
+
+
+def test_what_a_stage_is_at_is_said_in_the_language_of_the_screen(capsys, clock):
+    out = io.StringIO()
+    lines = Lines("zh", stream=out)
+    lines.progress("pretrain", 0, 4, say("step_tokens", loss=4.25, rate=12_345.4))
+    lines.progress("arms", 0, 4, say("cell_now", arm="own-probe", labels=50, seed=1))
+    lines.progress("finetune", 4, 4, say("step_loss", loss=0.5))
+    assert out.getvalue().splitlines() == [
+        "预训练   0% · 损失 4.250  每秒 12,345 个词元",
+        "比较各方案   0% · own-probe，50 条标注，随机种子 1",
+        "微调 100% · 损失 0.500",
+    ]
+    with Bars("zh") as events:
+        events.progress("pretrain", 4, 4, say("step_pairs", loss=4.1, rate=30))
+    assert "损失 4.100  每秒 30 个图文对" in capsys.readouterr().err
+    assert say("step_images", loss=4.1, rate=30) == "loss 4.100  30 images/s"
 
 
 def test_bars_show_each_stage_once_with_its_detail(capsys):

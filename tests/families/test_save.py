@@ -22,6 +22,7 @@ from headstart.families import (
 )
 from headstart.families.heads import SequenceHead
 from headstart.nn import LoRALinear, add_lora
+from headstart.words import say
 from layouts import in_order, packed, ragged
 
 SIZES = {"num_layers": 2, "hidden_size": 16, "num_heads": 2, "vocab_size": 300}
@@ -83,8 +84,20 @@ def test_the_model_card_says_what_the_hub_reads_and_what_people_want(tmp_path):
         "2 layers, hidden size 16, 2 heads, vocabulary 60, up to 20 tokens, "
         "7,904 parameters without heads. Heads: masked.\n\n"
         "Architecture: Devlin et al. 2019, https://arxiv.org/abs/1810.04805.\n\n"
-        "Trained on contracts.\n"
+        "Trained on contracts.\n\n## 中文\n\n由 headstart 制作：2 层，隐藏维度 16，"
+        "2 个注意力头，词表 60，最多 20 个词元，不计输出头共 7,904 个参数。输出头：masked。\n\n"
+        "架构：Devlin et al. 2019, https://arxiv.org/abs/1810.04805。\n"
     )
+
+
+def test_what_we_say_of_a_model_stands_on_its_card_in_both_languages(tmp_path):
+    about = say("card_pretrained", start="scratch", objective="mlm")
+    save_model(bert.build(**SIZES), {}, tmp_path / "m", about=about)
+    english, chinese = (tmp_path / "m" / "README.md").read_text(encoding="utf-8").split("## 中文")
+    assert english.endswith("\n\nPretrained from scratch by predicting mlm.\n\n")
+    assert chinese.endswith("\n\n从 scratch 开始预训练，预训练目标为 mlm。\n")
+    assert "Heads: none." in english
+    assert "输出头：无。" in chinese
 
 
 def test_adapters_are_folded_in_and_the_model_keeps_them(tmp_path):

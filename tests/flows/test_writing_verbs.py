@@ -340,7 +340,7 @@ def test_what_is_cut_is_said_by_every_verb_in_both_languages(folder, straight):
     recipes.generate(straight[0].folder, [long[0][0], SOURCES[0]], events=heard, max_new=8)
     assert said("prompts_cut_behind", heard) == (
         "1 of the prompts are longer than what this model learnt to read: their end was left out",
-        "1 条提示超出该模型训练时的可读长度：已略去其结尾",
+        "1 条提示词超出该模型训练时的可读长度：已略去其结尾",
     )
 
 

@@ -159,7 +159,7 @@ def test_a_cell_that_cannot_end_in_the_time_left_is_given_up_and_forecasts_count
     assert notes == [
         "a, 10 labels, seed 0: given up, it needs about 40 s, but 30 s of the budget were left"
     ]
-    assert in_language(notes[0], "zh").startswith("a，10 条标签，种子 0：放弃")
+    assert in_language(notes[0], "zh").startswith("a，10 条标注，随机种子 0：放弃")
 
     run_arms([one], race(table, seconds=1000.0))  # with more time it is all done
     assert {cell.status for cell in table.cells} == {"done"}

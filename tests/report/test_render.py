@@ -346,3 +346,20 @@ def test_an_open_question_does_not_call_intervals_above_zero_indistinct():
     said = sentences.evidence(made, replace(unsure, gaps=tuple(wide)), "en")
     assert "cannot be told from the smallest gain that counts, 0.5 points" in said
     assert "显示有提升" in sentences.evidence(made, unsure, "zh")
+
+
+def test_why_a_cell_is_missing_is_said_in_both_languages():
+    why = "needs about 40 s, but 30 s of the budget were left"
+    made = example()
+    made = replace(
+        made, cells=(replace(made.cells[0], status="skipped", note=why), *made.cells[1:])
+    )
+    page = render_html(made)
+    assert f'<span class="en" lang="en">{why}</span>' in page
+    assert '<span class="zh" lang="zh-Hans">约需 40 秒，但预算只剩 30 秒</span>' in page
+
+
+def test_the_page_turns_to_chinese_in_a_chinese_browser_only():
+    script = render_html(example()).rpartition("<script>")[2]
+    assert "if(root.dataset.lang!=='zh'&&/^zh/i.test(navigator.language))turn()" in script
+    assert "addEventListener('click',turn)" in script

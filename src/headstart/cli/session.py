@@ -58,7 +58,7 @@ class Session:
     def suggest(self, commands: Sequence[str]) -> None:
         """What to type now."""
         for command in commands:
-            self.write(f"\n{in_language(say('next'), self.lang)}: {visible(command)}")
+            self.write("\n" + in_language(say("next_command", command=command), self.lang))
 
     def write_json(self, record: object) -> None:
         """One JSON object on stdout."""

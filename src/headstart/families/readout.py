@@ -35,6 +35,7 @@ from headstart.families.save import save_model, whole_folder
 from headstart.families.sentence import write_modules
 from headstart.families.weights import find_weights, read_tensors, write_tensors
 from headstart.nn import Norm
+from headstart.words import say
 
 HEAD, DENSE = "head.json", "2_Dense"
 PROBLEMS: dict[Kind, Problem] = {
@@ -88,13 +89,14 @@ def save_readout(
                 about=about,
             )
         else:
-            note = (
-                "The scores come from a linear map of the mean of the last hidden states, which "
-                "the stock classifier of this family cannot express. It lies beside the body: "
-                "`SentenceTransformer(folder).encode(text)` gives the raw scores, `headstart "
-                "predict` the answers."
+            save_model(
+                model,
+                {},
+                place,
+                tokenizer=tokenizer,
+                pooling="mean",
+                about=about or say("card_linear"),
             )
-            save_model(model, {}, place, tokenizer=tokenizer, pooling="mean", about=about or note)
             _write_dense(place, head.classifier)
         values = {
             "kind": readout.kind,

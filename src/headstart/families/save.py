@@ -7,7 +7,6 @@ written with the adapters folded in; `adapters.py` writes them apart.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from headstart.data.patches import PixelScale
 from headstart.data.text import save_tokenizer, special_ids
 from headstart.errors import InputError
 from headstart.families.blocks import fits_a_block, with_mean_block
+from headstart.families.card import model_card
 from headstart.families.catalog import find
 from headstart.families.family import Architecture, Family, HFConfig
 from headstart.families.fields import write_json
@@ -33,21 +33,10 @@ from headstart.families.processor import write_processor
 from headstart.families.sentence import write_sentence_files
 from headstart.families.style import HeadStyle, PatchDecoder, Pooling
 from headstart.families.weights import write_tensors
-from headstart.nn import LoRALinear, TransformerConfig
+from headstart.nn import LoRALinear
+from headstart.words import say
 
 Heads = Mapping[str, nn.Module] | nn.ModuleDict
-
-PIPELINES: dict[str, str] = {
-    "masked": "fill-mask",
-    "causal": "text-generation",
-    "sequence": "text-classification",
-}
-
-MEAN_NOTE = (
-    "The scores stand on the mean of all tokens. Stock ViT classifiers look at the class token, so "
-    "the last block of this folder is one that takes that mean. It computes in fp32 and bf16; fp16 "
-    "cannot hold its numbers."
-)
 
 # what a model folder may hold; a folder with anything else is not replaced
 FOLDER_NAMES = ("README.md", "vocab.txt", "merges.txt", ".gitattributes")
@@ -77,21 +66,23 @@ def save_model(
     pooling: also write what `sentence_transformers` needs to give one vector of length 1 a text,
         pooled this way.
     pixels: how a model of images was given them; also write it for stock processors.
-    languages, about: for the model card: codes such as "en", and text in Markdown.
+    languages, about: for the model card: codes such as "en", and text in Markdown; what `words.say`
+        makes stands there in Chinese too.
     Raises InputError if the family's format cannot express the model, heads or labels.
     """
     family = find(model.family)
     named = known_heads(family, heads)
     head = named.get("sequence")
+    notes = [about]
     mean = isinstance(head, SequenceHead) and fits_a_block(model, head)
     if mean:
         assert isinstance(head, SequenceHead), "seen above"
         model, named["sequence"] = with_mean_block(model, head)
-        about = f"{about}\n\n{MEAN_NOTE}"
+        notes.append(say("card_mean"))
     config = hf_config(model, named, tokenizer=tokenizer, pad=pad, labels=labels, problem=problem)
     if mean:
         config[MEAN_POOLING] = True
-    card = model_card(family, model, named, pooling=pooling, languages=languages, about=about)
+    card = model_card(family, model, named, pooling=pooling, languages=languages, notes=notes)
     with whole_folder(Path(folder)) as place:
         write_json(place / "config.json", config)
         write_tensors(file_tensors(model, named), place / "model.safetensors")
@@ -241,68 +232,6 @@ def plain_state(module: nn.Module) -> dict[str, Tensor]:
             state[f"{name}.weight"] = part.merged().weight.detach()
             del state[f"{name}.lora_down"], state[f"{name}.lora_up"]
     return state
-
-
-def model_card(
-    family: Family,
-    model: Model,
-    heads: Mapping[HeadKind, nn.Module],
-    *,
-    pooling: Pooling | None,
-    languages: Sequence[str],
-    about: str,
-) -> str:
-    """README.md: the header that the Hub reads, then facts for people."""
-    for code in languages:
-        if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", code):
-            raise InputError(f"'{code}' is no language code such as en or zh")
-    library = "sentence-transformers" if pooling else "transformers"
-    pipeline = _pipeline(model, heads, pooling)
-    config = model.config
-    count = sum(weight.numel() for weight in model.parameters())
-    lines = [
-        "---",
-        f"library_name: {library}",
-        f"pipeline_tag: {pipeline}",
-        *(["language:", *(f"- {code}" for code in languages)] if languages else []),
-        "tags:",
-        "- headstart",
-        f"- {family.name}",
-        "---",
-        "",
-        f"# {family.title} model made with headstart",
-        "",
-        f"{config.num_layers} layers, hidden size {config.hidden_size}, {config.num_heads} heads, "
-        f"{_reads(config)}, "
-        f"{count:,} parameters without heads. Heads: {', '.join(heads) or 'none'}.",
-        "",
-        f"Architecture: {family.paper}.",
-        "",
-        *([about.strip(), ""] if about.strip() else []),
-    ]
-    return "\n".join(lines)
-
-
-def _pipeline(model: Model, heads: Mapping[HeadKind, nn.Module], pooling: Pooling | None) -> str:
-    """What the Hub calls the model's use."""
-    if model.images is not None:
-        return "zero-shot-image-classification"
-    if model.config.patches is not None:
-        return "image-classification" if "sequence" in heads else "image-feature-extraction"
-    if "causal" in heads and model.decoder is not None:
-        return "text2text-generation"
-    plain = "sentence-similarity" if pooling else "feature-extraction"
-    return next((PIPELINES[kind] for kind in heads if kind in PIPELINES), plain)
-
-
-def _reads(config: TransformerConfig) -> str:
-    """What goes in, in words."""
-    if config.images is not None:
-        return f"{_reads(replace(config, images=None))}, beside {_reads(config.images)}"
-    if config.patches is None:
-        return f"vocabulary {config.vocab_size}, up to {config.max_positions} tokens"
-    size, patch = config.patches.image_size, config.patches.patch_size
-    return f"images of {size} x {size} pixels in patches of {patch} x {patch}"
 
 
 @contextmanager

@@ -106,11 +106,8 @@ def finetune(
     write_atomically(folder.metrics, _lines(learnt.history))
     best = learnt.fitted[learnt.best]
     noun = {"text": "texts", "images": "images"}[medium.reads]
-    best.save(
-        folder.model,
-        tokenizer=origin.tokenizer,
-        about=f"Fine-tuned from {start} by {best.method} on {len(rows.learn)} labelled {noun}.",
-    )
+    about = say(f"card_finetuned_{noun}", start=start, method=best.method, rows=len(rows.learn))
+    best.save(folder.model, tokenizer=origin.tokenizer, about=about)
     seal(folder.model)
     if written:
         result = writing.measure(authors, rows, origin, events)

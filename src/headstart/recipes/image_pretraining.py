@@ -355,7 +355,9 @@ def _save(
         {},
         folder.model,
         pixels=prepared.frame.scale,
-        about=f"Pretrained on images from {settings.start} by {settings.objective.name}.",
+        about=say(
+            "card_pretrained_images", start=settings.start, objective=settings.objective.name
+        ),
     )
     conclude(trainer, folder, settings, digest=digest, left_out=len(prepared.left_out))
 

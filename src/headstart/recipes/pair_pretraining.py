@@ -336,8 +336,11 @@ def _save(trainer: Trainer, prepared: _Prepared, folder: RunFolder, start: PairS
         # stock libraries ask the tokenizer for the token at which texts are read
         tokenizer=framed(prepared.tokenizer, prepared.vocabulary.cls, prepared.vocabulary.sep),
         pixels=prepared.frame.scale,
-        about=f"Pretrained from {start.parent or settings.start} by bringing images and their "
-        f"captions together ({settings.pairs.loss}).",
+        about=say(
+            "card_pretrained_pairs",
+            start=start.parent or settings.start,
+            loss=settings.pairs.loss,
+        ),
     )
     digest = _digest(prepared.split.pairs.images)
     conclude(trainer, folder, settings, digest=digest, parent=start.parent)

@@ -324,7 +324,7 @@ def _save(
         folder.model,
         tokenizer=prepared.tokenizer,
         pooling="mean" if model.arrangement == "encoder" else None,
-        about=f"Pretrained from {settings.start} by predicting {objective.name}.",
+        about=say("card_pretrained", start=settings.start, objective=objective.name),
     )
     conclude(trainer, folder, settings, digest=prepared.store.digest, left_out=prepared.left_out)
 

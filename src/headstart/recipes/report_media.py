@@ -49,7 +49,7 @@ LSA = Arm("lsa", "control", "LSA + linear", "LSA + 线性")
 PIXELS = Arm("pixels", "control", "Pixels + linear", "像素 + 线性")
 NEIGHBOURS = Arm("pixels-neighbours", "control", "Pixels + neighbours", "像素 + 最近邻")
 HOG = Arm("hog", "control", "HOG + linear", "HOG + 线性")
-OWN_WORDS = Arm("own-probe+lsa", "own", "Own, frozen + LSA", "自预训练，冻结 + LSA")
+OWN_WORDS = Arm("own-probe+lsa", "own", "Own, frozen + LSA", "自有模型，冻结 + LSA")
 
 
 @dataclass(frozen=True)

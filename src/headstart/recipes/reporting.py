@@ -64,11 +64,11 @@ FIXED_SEED = 0
 PRETRAINED = "pretrained"  # the run in a report's folder
 
 MAJORITY = Arm("majority", "control", "Majority class", "多数类")
-OWN_PROBE = Arm("own-probe", "own", "Own, frozen", "自预训练，冻结")
+OWN_PROBE = Arm("own-probe", "own", "Own, frozen", "自有模型，冻结")
 SCRATCH = Arm("scratch", "scratch", "From scratch, tuned", "从零训练，已调参")
-FULL = Arm("own-full", "own", "Own, all weights", "自预训练，全部微调")
-LORA = Arm("own-lora", "own", "Own, LoRA", "自预训练，LoRA")
-PARTIAL = Arm("own-partial", "own", "Own, top layers", "自预训练，微调顶层")
+FULL = Arm("own-full", "own", "Own, all weights", "自有模型，全部微调")
+LORA = Arm("own-lora", "own", "Own, LoRA", "自有模型，LoRA")
+PARTIAL = Arm("own-partial", "own", "Own, top layers", "自有模型，微调顶层")
 
 
 def public_probe(name: str) -> Arm:

@@ -37,7 +37,7 @@ from headstart.report.words import (
     share,
     signed_interval,
 )
-from headstart.words import LANGS, Lang
+from headstart.words import LANGS, Lang, in_language
 
 MARKS = {"pays": "▲", "pays below": "◢", "pays from": "◣", "does not pay": "▼", "cannot tell": "◆"}
 _COLOURS = {
@@ -84,7 +84,7 @@ def summary_sentences(report: Report, *, lang: Lang) -> dict[str, str]:
 
 
 def render_html(report: Report, *, lang: Lang = "en") -> str:
-    """The page as one string; lang is the language it opens in."""
+    """The page as one string; lang is the language it opens in, in a Chinese browser Chinese."""
     template = (
         resources.files("headstart.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     )
@@ -114,6 +114,7 @@ def render_html(report: Report, *, lang: Lang = "en") -> str:
         leaks=partial(leak_line, report),
         name_of=lambda name: partial(sentences.arm_title, report, name),
         phrase=lambda key, before="": lambda lang: before + say(of(reads, key), lang),
+        note_of=lambda note: partial(in_language, note),
         time_of=lambda seconds: partial(duration, seconds),
         once=lambda lang: say("table.once", lang, time=duration(facts.pretrain_seconds, lang)),
         budget=lambda lang: say(

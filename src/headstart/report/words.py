@@ -61,7 +61,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "say.cannot tell.upward": (
         "With {seeds} seeds the difference to the best control ({gain_first} points with {first} labels, {gain_last} with {last}) points upward, but not surely enough for a verdict: among so few seeds and several label counts, an interval above zero turns up by chance too.",
-        "用 {seeds} 个随机种子，与最好的对照之差（{first} 条时 {gain_first}，{last} 条时 {gain_last} 个百分点）显示有提升，但还不足以下结论：种子很少而标注条数有几种时，偶然也会出现高于零的区间。",
+        "用 {seeds} 个随机种子，与最好的对照之差（{first} 条时 {gain_first}，{last} 条时 {gain_last} 个百分点）显示有提升，但还不足以下结论：随机种子很少而标注条数有几种时，偶然也会出现高于零的区间。",
     ),
     "say.nothing": (
         "There are no finished scores of both a pretrained model and a control to compare.",
@@ -71,14 +71,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "Only one seed is finished on both sides, so nothing is known about the noise.",
         "两边都完成的随机种子只有一个，无从知道波动有多大。",
     ),
-    "end.level": ("with {n} labels {control} is as good", "用 {n} 条标注时，{control} 同样好"),
+    "end.level": ("with {n} labels {control} is as good", "用 {n} 条标注时，“{control}”同样好"),
     "end.better": (
         "with {n} labels {control} is {points} points better",
-        "用 {n} 条标注时，{control} 高 {points} 个百分点",
+        "用 {n} 条标注时，“{control}”高 {points} 个百分点",
     ),
     "end.worse": (
         "with {n} labels it leads {control} by only {points} points",
-        "用 {n} 条标注时，只比 {control} 高 {points} 个百分点",
+        "用 {n} 条标注时，它只比“{control}”高 {points} 个百分点",
     ),
     "end.cheaper": (" and {times} times cheaper.", "，而且开销只有 1/{times}。"),
     "end.cheaper.once": (
@@ -101,7 +101,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "need.labels": (
         "Nothing has learned the task yet: about {more} more labels are the first thing to add.",
-        "目前没有任何方法学会该任务：首先应再标注约 {more} 条。",
+        "目前还没有任何方法学会该任务：首先应再标注约 {more} 条。",
     ),
     "need.arms": (
         "Let the report finish at least one pretrained arm and one control.",
@@ -143,11 +143,11 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "short.does not pay": (
         "does not pay: {gain_last} with {last} labels",
-        "不值得：{last} 条标注时相差 {gain_last}",
+        "不值得：{last} 条标注时差值为 {gain_last}",
     ),
     "short.cannot tell": (
         "cannot tell: {gain_last} with {last} labels",
-        "不能判断：{last} 条标注时相差 {gain_last}",
+        "不能判断：{last} 条标注时差值为 {gain_last}",
     ),
     # next step
     "next.title": ("The next useful step", "下一步最有用的做法"),
@@ -182,7 +182,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "next.tiny": (
         "So many runs are seldom worth it: until it is resolved, “{control}” does without pretraining.",
-        "如此多次运行往往不值得：在分辨之前，“{control}”无需预训练。",
+        "运行这么多次很少值得：在分辨出来之前，可用“{control}”，它无需预训练。",
     ),
     "next.test": (
         "Put about {more} more rows into the test file.",
@@ -202,16 +202,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "kicker": ("headstart report", "headstart 报告"),
     "evidence": (
         "{metric} on {rows} test rows · {seeds} paired seeds · {counts} label counts",
-        "{rows} 条测试数据上的{metric} · {seeds} 个配对的随机种子 · {counts} 个标注量",
+        "{metric} · {rows} 条测试数据 · {seeds} 个配对的随机种子 · {counts} 个标注量",
     ),
     "evidence.images": (
         "{metric} on {rows} test images · {seeds} paired seeds · {counts} label counts",
-        "{rows} 张测试图像上的{metric} · {seeds} 个配对的随机种子 · {counts} 个标注量",
+        "{metric} · {rows} 张测试图像 · {seeds} 个配对的随机种子 · {counts} 个标注量",
     ),
     "curves": ("Learning curves", "学习曲线"),
     "curves.note": (
         "Mean over seeds; bands are {level} intervals over seeds, for these test rows. Both axes start where the data do.",
-        "随机种子的均值；色带为针对这些测试数据、各随机种子间的 {level} 区间。坐标轴从数据处开始。",
+        "随机种子的均值；色带为针对这些测试数据、各随机种子间的 {level} 区间。两个坐标轴均从数据的起点开始。",
     ),
     "gap": ("Best pretrained model minus best control", "最好的预训练模型减去最好的对照"),
     "gap.note": (
@@ -230,7 +230,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "table.arm": ("arm", "方案"),
     "table.labels": ("{n} labels", "{n} 条"),
-    "table.cost": ("cost a cell", "单次开销"),
+    "table.cost": ("cost a cell", "每格开销"),
     "table.once": (
         "Once, for all own arms: pretraining, {time}.",
         "所有自有方案共用的一次性开销：预训练 {time}。",
@@ -282,7 +282,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "data": ("Data", "数据"),
     "data.read": (
         "{read} rows read from {source}: {train} used, {quarantined} quarantined, {rejected} rejected",
-        "从 {source} 读取 {read} 行：使用 {train}，隔离 {quarantined}，拒绝 {rejected}",
+        "从 {source} 读取 {read} 行：使用 {train}，搁置 {quarantined}，拒绝 {rejected}",
     ),
     "data.test": ("{n} test rows, opened once", "测试数据 {n} 条，只打开一次"),
     "data.corpus": (
@@ -295,24 +295,24 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "data.read.images": (
         "{read} images read from {source}: {train} used, {quarantined} quarantined, {rejected} rejected",
-        "从 {source} 读取 {read} 张图像：使用 {train}，隔离 {quarantined}，拒绝 {rejected}",
+        "从 {source} 读取 {read} 张图像：使用 {train}，搁置 {quarantined}，拒绝 {rejected}",
     ),
     "data.test.images": ("{n} test images, opened once", "测试图像 {n} 张，只打开一次"),
     "data.corpus.images": ("{n} unlabelled images", "未标注图像 {n} 张"),
     "data.classes": ("classes", "类别"),
     "repeat": ("Repeat it", "如何重复"),
     "repeat.all": ("The whole report:", "整份报告："),
-    "repeat.cell": ("One cell (replace the words in capitals):", "单个结果（替换大写的词）："),
+    "repeat.cell": ("One cell (replace the words in capitals):", "单独一格（替换大写的词）："),
     "repeat.seeds": (
         "Seeds {seeds}. With one seed, every arm sees the same labelled rows, and fewer labels are a part of more.",
-        "随机种子 {seeds}。同一种子下各方案使用相同的标注数据，较少的标注包含在较多的之中。",
+        "随机种子 {seeds}。同一随机种子下各方案使用相同的标注数据，较少的标注包含在较多的之中。",
     ),
     "repeat.seeds.images": (
         "Seeds {seeds}. With one seed, every arm sees the same labelled images, and fewer labels are a part of more.",
-        "随机种子 {seeds}。同一种子下各方案使用相同的标注图像，较少的标注包含在较多的之中。",
+        "随机种子 {seeds}。同一随机种子下各方案使用相同的标注图像，较少的标注包含在较多的之中。",
     ),
-    "repeat.cells": ("All {n} cells", "全部 {n} 个结果"),
-    "cell.seed": ("seed", "种子"),
+    "repeat.cells": ("All {n} cells", "全部 {n} 格结果"),
+    "cell.seed": ("seed", "随机种子"),
     "cell.score": ("score", "得分"),
     "cell.status": ("status", "状态"),
     "status.done": ("done", "完成"),
@@ -320,18 +320,18 @@ WORDS: dict[str, tuple[str, str]] = {
     "status.failed": ("failed", "失败"),
     "unfinished": (
         "{n} cells are missing (skipped or failed); each is listed below with its reason.",
-        "有 {n} 个结果缺失（跳过或失败）；原因见下文列表。",
+        "有 {n} 格结果缺失（跳过或失败）；原因见下文列表。",
     ),
     "torn": (
         "{n} half-written cell was found and computed again.",
-        "发现 {n} 个未写完的结果，已重新计算。",
+        "发现 {n} 格未写完的结果，已重新计算。",
     ),
     "environment": ("Environment", "运行环境"),
     "budget": ("{spent} of a budget of {budget} used", "预算 {budget}，已用 {spent}"),
     "method": ("How the verdict is reached", "结论如何得出"),
     "method.text": (
         "The best of your pretrained arms is compared with the best control on the same labelled rows, seed by seed. To say that pretraining pays, the advantage must exceed {points} points beyond what noise would produce in one of twenty reports, over all label counts together. Intervals use Student's t with variances pooled over arms; {test}",
-        "在相同的标注数据上，逐个随机种子比较自有方案中的最好者与最好的对照。只有当优势在所有标注量上合起来超过 {points} 个百分点，且超出二十份报告中仅一份会由波动造成的程度，才判定预训练值得。区间采用学生 t 分布，方差在各方案间合并；{test}",
+        "在相同的标注数据上，逐个随机种子比较自有方案中的最好者与最好的对照。只有当优势超过 {points} 个百分点，且超出的部分大于二十份报告中仅一份会由随机波动造成的程度（所有标注量合并计算），才判定预训练值得。区间采用 t 分布，方差在各方案间合并；{test}",
     ),
     "method.test": (
         "the sampling noise of the test rows is included.",
