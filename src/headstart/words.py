@@ -245,7 +245,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "goes_on": ("going on with the run in {folder}", "继续 {folder} 中的运行"),
     "begun_otherwise": (
         "the unfinished run in {folder} was begun with other {what}: it is begun anew",
-        "{folder} 中未完成的运行开始时的 {what} 不同：重新开始",
+        "{folder} 中未完成的运行开始时的{what!t}不同：重新开始",
     ),
     "cell_given_up": (
         "{arm}, {labels:,} labels, seed {seed}: given up, it {why}",
@@ -254,7 +254,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "cells_anew": (
         "the cells in {folder} were made with other {what}: all are made anew, the old ones are "
         "kept as {kept}",
-        "{folder} 中的结果所用的 {what} 不同：全部重新计算，旧结果保存为 {kept}",
+        "{folder} 中的结果所用的{what!t}不同：全部重新计算，旧结果保存为 {kept}",
     ),
     "self_training": (
         "self-training: {records:,} texts without labels, {left_out:,} left out that leak",

@@ -47,7 +47,7 @@ def same_cells(
     """
     table, record = folder / CELLS, folder / RECORD
     before = begun_with(record)
-    theirs = {f"{PUBLIC}{name}": digest for name, digest in public.items()}
+    theirs = {f"public model {name}": digest for name, digest in public.items()}
     decisive = {
         "settings": settings_digest(settings, without=WHICH_CELLS | PLACES),
         "labels": labels,
