@@ -19,7 +19,6 @@ from typing import IO
 
 from headstart.errors import CheckpointError, InputError, MachineError
 
-CHUNK = 1 << 22
 MANIFEST = "manifest.json"
 
 
@@ -96,11 +95,8 @@ def verify(path: Path, facts: FileFacts, *, fix: str) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _swap_in(partial: Path, target: Path) -> None:

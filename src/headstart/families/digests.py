@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from headstart.data.atomic import sha256_of
 from headstart.data.inside import demand_inside
 from headstart.errors import CheckpointError
 from headstart.families.fields import read_fields, write_json
@@ -21,7 +22,9 @@ def seal(folder: Path) -> None:
     """Write digests.json, last."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in _SEALED)
     found = {
-        path.relative_to(folder).as_posix(): _digest(path) for path in files if path.name != DIGESTS
+        path.relative_to(folder).as_posix(): sha256_of(path)
+        for path in files
+        if path.name != DIGESTS
     }
     write_json(folder / DIGESTS, found)
 
@@ -38,7 +41,7 @@ def verify(folder: Path) -> None:
         if Path(name).is_absolute() or ".." in Path(name).parts or not isinstance(expected, str):
             raise listed.refused(name, expected, "the SHA-256 of a file in the same folder")
         demand_inside(folder / name)
-        found = _digest(folder / name)
+        found = sha256_of(folder / name)
         if found != expected:
             raise CheckpointError(
                 f"{folder / name} is damaged: it has SHA-256 {found[:12]}, expected "
@@ -53,10 +56,5 @@ def folder_digest(folder: Path) -> str:
     sha = hashlib.sha256()
     for path in files:
         if path.name != DIGESTS:
-            sha.update(f"{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
+            sha.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
     return sha.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

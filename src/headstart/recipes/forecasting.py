@@ -209,15 +209,25 @@ def forecast(
     settings: PretrainSettings,
     measured: StepTime,
     machine: str,
+    batch: int | None = None,
+    shown: float = 1.0,
+    stored_bytes: int | None = None,
+    images: tuple[int, int, int] = (0, 0, 0),
 ) -> Plan:
-    """The arithmetic of the plan, from the size of the corpus and the time of a step."""
-    batch, parameters = settings.data.tokens_per_batch, network.parameters
+    """The arithmetic of the plan, from the size of the corpus and the time of a step.
+
+    batch: tokens of a step, if not those of the settings. shown: share of them that the blocks work
+    on. stored_bytes: of the prepared corpus, if not two a token. images: see `Plan`.
+    """
+    batch = settings.data.tokens_per_batch if batch is None else batch
+    stored = 2 * corpus.tokens if stored_bytes is None else stored_bytes
+    parameters = network.parameters
     tokens_per_s = batch / measured.step_s(batch)
     tokens = budgeted_tokens(settings, corpus, tokens_per_s, batch=batch)
     width = 16 * network.hidden_size + 4 * network.intermediate_size
-    activations = 2 * batch * network.num_layers * width
+    activations = 2 * batch * shown * network.num_layers * width
     logits = 10 * _rate(settings) * batch * network.vocab_size
-    saved = SAVED_BYTES * parameters * (settings.keep + 1) + 4 * parameters + 2 * corpus.tokens
+    saved = SAVED_BYTES * parameters * (settings.keep + 1) + 4 * parameters + stored
     return Plan(
         corpus=corpus,
         family=network.family,
@@ -236,6 +246,7 @@ def forecast(
         free_memory_gib=free_memory_gib() or 0.0,
         disk_gib=saved / GIB,
         measured=measured,
+        images=images,
         objective=settings.objective.name,
         budget=str(settings.budget),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -29,17 +30,7 @@ from headstart.families import Model, load_model, resolve
 from headstart.objectives.image_objective import ImagePretraining
 from headstart.objectives.masked_image import MaskedAutoencoder
 from headstart.recipes.building import refuse_objective, train_settings
-from headstart.recipes.forecasting import (
-    GIB,
-    PROGRAM_GIB,
-    SAVED_BYTES,
-    STATE_BYTES,
-    CorpusSize,
-    Network,
-    Plan,
-    budgeted_tokens,
-    joined,
-)
+from headstart.recipes.forecasting import CorpusSize, Network, Plan, forecast, joined
 from headstart.recipes.image_building import image_model
 from headstart.recipes.image_pretraining import (
     for_images,
@@ -47,7 +38,7 @@ from headstart.recipes.image_pretraining import (
     tokens_of_batch,
     views,
 )
-from headstart.recipes.machine import free_memory_gib, matrix_gflops
+from headstart.recipes.machine import matrix_gflops
 from headstart.recipes.planning import (
     EFFICIENCY,
     MEASURE_S,
@@ -91,7 +82,19 @@ def plan_images(data: Sequence[Path], *, settings: PretrainSettings, events: Eve
         objective = image_objective(part, own, frame, codes=codes)
         network = Network.of(own)
         measured = _measure(part, own, objective, frame, pixels)
-        plans.append(_forecast(corpus, part, network, objective, frame, measured))
+        plans.append(
+            forecast(
+                corpus,
+                replace(network, vocab_size=0),
+                settings=part,
+                measured=measured,
+                machine=machine_in_words(part),
+                batch=tokens_of_batch(part, frame),
+                shown=_shown(objective),
+                stored_bytes=3 * frame.image_size**2 * count,
+                images=(frame.image_size, frame.patch_size, frame.tokens),
+            )
+        )
     events.progress("calibrate", 1, 1)
     return joined(plans, start=settings.start)
 
@@ -141,43 +144,3 @@ def _measure(
     learner = Learner(model, objective.heads(model, seed=settings.seed))
     training = train_settings(settings, model)
     return time_step(learner, objective, source, training, within_s=MEASURE_S)
-
-
-def _forecast(
-    corpus: CorpusSize,
-    settings: PretrainSettings,
-    network: Network,
-    objective: ImagePretraining,
-    frame: PixelFrame,
-    measured: StepTime,
-) -> Plan:
-    batch = tokens_of_batch(settings, frame)
-    tokens_per_s = batch / measured.step_s(batch)
-    tokens = budgeted_tokens(settings, corpus, tokens_per_s, batch=batch)
-    parameters = network.parameters
-    width = 16 * network.hidden_size + 4 * network.intermediate_size
-    activations = 2 * batch * _shown(objective) * network.num_layers * width
-    pixels = 3 * frame.image_size**2 * corpus.documents
-    saved = SAVED_BYTES * parameters * (settings.keep + 1) + 4 * parameters + pixels
-    return Plan(
-        corpus=corpus,
-        family=network.family,
-        size=settings.model.size,
-        num_layers=network.num_layers,
-        hidden_size=network.hidden_size,
-        parameters=parameters,
-        vocab_size=0,
-        steps=max(1, round(tokens / batch)),
-        tokens_per_batch=batch,
-        epochs=tokens / max(1, corpus.tokens),
-        seconds=tokens / tokens_per_s,
-        tokens_per_s=tokens_per_s,
-        machine=machine_in_words(settings),
-        memory_gib=PROGRAM_GIB + (STATE_BYTES * parameters + activations) / GIB,
-        free_memory_gib=free_memory_gib() or 0.0,
-        disk_gib=saved / GIB,
-        measured=measured,
-        images=(frame.image_size, frame.patch_size, frame.tokens),
-        objective=settings.objective.name,
-        budget=str(settings.budget),
-    )

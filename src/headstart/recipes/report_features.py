@@ -64,11 +64,11 @@ def frozen_features(
         of_all[read] = known
         return [of_all, *others]
 
-    inner = {f"after {n} blocks": sides(cache.through(n)) for n in depths(own, how)[1:]}
-    last = sides(cache)
-    caches = [cache, *(cache.through(n) for n in depths(own, how)[1:])]
-    row_s = sum(one.seconds for one in caches) / max(1, cache.read)
-    return Frozen(last, cache, inner, Making(row_s=row_s))
+    caches = {n: cache.through(n) for n in depths(own, how)}
+    made = {n: sides(one) for n, one in caches.items()}
+    row_s = sum(one.seconds for one in caches.values()) / max(1, cache.read)
+    inner = {f"after {n} blocks": some for n, some in made.items() if n}
+    return Frozen(made[0], cache, inner, Making(row_s=row_s))
 
 
 def _used(train: Rows, settings: ReportSettings) -> np.ndarray:
