@@ -353,8 +353,8 @@ def test_a_folder_is_no_labelled_file(folder, probed, start, tmp_path):
 
 def test_the_files_of_a_model_are_compared_with_their_digests_once(folder, probed, monkeypatch):
     seen = []
-    original = digests._digest
-    monkeypatch.setattr(digests, "_digest", lambda path: seen.append(path.name) or original(path))
+    original = digests.sha256_of
+    monkeypatch.setattr(digests, "sha256_of", lambda path: seen.append(path.name) or original(path))
     run = folder / "probed"
     for call, times in (
         (lambda: hs.predict(run, "hello"), 1),
