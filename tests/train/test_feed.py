@@ -47,9 +47,10 @@ def test_batches_wait_pinned_for_the_gpu_that_will_use_them_and_for_no_other(mon
     monkeypatch.setattr(Batch, "pinned", pin)
     for device in ("cpu", "cuda:1"):
         made = feeder(ahead=1, accumulate=1, device=torch.device(device))
-        assert len(list(made.micros(0))) == 1
-        made.close()
-    assert pinned == [["cuda:1"]] * 2  # the one that was asked for and the next; none on the CPU
+        assert len([*made.micros(0), *made.micros(1)]) == 2
+        made.close()  # the next one, in its thread, may be ready by now or never
+    assert len(pinned) in (2, 3)  # none on the CPU
+    assert all(gpus == ["cuda:1"] for gpus in pinned)
 
 
 def test_micro_batches_are_the_sources_batches_in_order():
