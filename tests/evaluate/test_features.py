@@ -63,6 +63,8 @@ def test_a_cache_computes_each_text_once_and_gives_the_same(start, monkeypatch):
     again = cache.of(texts.take(np.array([5, 3, 5])))
     assert not calls
     np.testing.assert_array_equal(again, first[[5, 3, 5]])
+    assert cache.read == 12
+    assert cache.spared == pytest.approx(3 * cache.seconds / 12)
 
 
 def test_the_model_is_left_as_it_was(start):

@@ -6,6 +6,8 @@ import pytest
 from scipy import sparse
 
 from headstart.errors import InputError
+from headstart.evaluate.settings import TransferSettings
+from headstart.evaluate.transfer import feature_cache
 from headstart.report import arms as module
 from headstart.report.arms import (
     Answer,
@@ -14,12 +16,14 @@ from headstart.report.arms import (
     Making,
     Neighbours,
     Race,
+    Transfer,
     expected_seconds,
     run_arms,
 )
 from headstart.report.cells import Arm, Cell, ScoreTable
 from headstart.report.verdict import judge
 from headstart.words import in_language
+from small_tasks import labelled, small_start
 
 GOLD = np.array([0, 1, 0, 0])
 LABELS = np.array([0, 1] * 50)
@@ -351,3 +355,21 @@ def test_a_cell_counts_its_share_of_features_that_all_cells_share_and_forecasts_
                 assert wanted < cell.seconds < wanted + 20
             assert expected_seconds(table, name, count) < 20
         assert expected_seconds(table, name, 50) < 20
+
+
+def test_a_tuned_network_counts_the_features_of_the_head_that_its_training_begins_with():
+    data = labelled(60)
+    train, test = data.take(np.arange(50)), data.take(np.arange(50, 54))
+    settings = TransferSettings(precision="fp32", threads=1, epochs=1, min_steps=1, lr=1e-3)
+    begin = small_start()
+    cache = feature_cache(begin, settings)
+    cache.of(train.inputs)
+    cache.seconds = 50.0  # one a text
+    entered = [
+        Transfer(arm("with"), begin, train, test.inputs, "full", settings, 0, cache),
+        Transfer(arm("without"), begin, train, test.inputs, "full", settings, 0),
+    ]
+    table = ScoreTable()
+    run_arms(entered, replace(race(table), labels=train.labels, gold=test.labels, seeds=(0,)))
+    assert [cell.before for cell in table.done("with")] == [10.0, 40.0]
+    assert [cell.before for cell in table.done("without")] == [0.0, 0.0]

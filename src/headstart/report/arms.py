@@ -208,6 +208,7 @@ class Transfer:
         examples = self.train.take(rows)
         choice = self.chosen.get(len(rows))
         choosing = once = 0.0
+        spared = 0.0 if self.cache is None else self.cache.spared
         if choice is None and not self.start.pretrained:
             choosing = CHOOSING
             choice = self.chosen[len(rows)] = self._choose(len(rows), part(poll, 0.0, choosing))
@@ -223,7 +224,8 @@ class Transfer:
             poll=part(poll, choosing, 1 - choosing),
         )
         answers = fitted.answers(self.test, poll=part(poll, 0.0, 0.0))
-        return Answer(answers, fitted.settings, once)
+        before = 0.0 if self.cache is None else self.cache.spared - spared
+        return Answer(answers, fitted.settings, once, before)
 
     def _choose(self, count: int, poll: Poll) -> Choice:
         labels, kind, seed = self.train.labels, self.train.kind, self.first_seed
