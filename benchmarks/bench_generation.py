@@ -47,10 +47,9 @@ def ours(precision: Literal["bf16", "fp32"]) -> Callable[[Path], Write]:
         from headstart.evaluate.features import for_inference
         from headstart.families import load_model
         from headstart.generate import Decoding, Writer, generate
-        from headstart.generate.continuation import PACKED_FORMATS
 
         loaded = load_model(folder)
-        model = for_inference(loaded.model, precision, formats=PACKED_FORMATS)
+        model = for_inference(loaded.model, precision)
         head = loaded.heads["causal"].to(model.embed.tokens.weight.dtype)
         writer = Writer(model, head, pack=True)
 

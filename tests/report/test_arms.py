@@ -6,8 +6,7 @@ import pytest
 from scipy import sparse
 
 from headstart.errors import InputError
-from headstart.evaluate.settings import TransferSettings
-from headstart.evaluate.transfer import feature_cache
+from headstart.evaluate.transfer import TransferSettings, feature_cache
 from headstart.report import arms as module
 from headstart.report.arms import (
     Answer,
