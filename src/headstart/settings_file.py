@@ -114,11 +114,24 @@ def settings_digest(settings: Settings, *, without: frozenset[str] = frozenset()
 
     without: dotted names of further settings that do not matter here.
     """
+    decisive = decisive_settings(settings, without=without)
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def decisive_settings(
+    settings: Settings, *, without: frozenset[str] = frozenset()
+) -> dict[str, object]:
+    """The settings that matter to the numbers, by their dotted names, as JSON has them.
+
+    without: dotted names of further settings that do not matter here.
+    """
     tree = json.loads(settings.model_dump_json())
-    for name in {"out", "keep", "save_minutes", *without}:
-        section, _, last = name.rpartition(".")
-        (tree[section] if section else tree).pop(last, None)
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    left_out = {"out", "keep", "save_minutes", *without}
+    found: dict[str, object] = {}
+    for name, value in tree.items():
+        inner = value.items() if isinstance(value, dict) else [(None, value)]
+        found |= {name if key is None else f"{name}.{key}": one for key, one in inner}
+    return {name: value for name, value in found.items() if name not in left_out}
 
 
 def verb_of(kind: type[Settings]) -> str:

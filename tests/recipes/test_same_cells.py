@@ -12,7 +12,7 @@ from headstart.families import save_model
 from headstart.families.digests import folder_digest, seal
 from headstart.recipes.same_cells import (
     corpus_digest,
-    pretraining_digest,
+    pretrained_with,
     refuse_other_pretraining,
     same_cells,
 )
@@ -129,22 +129,38 @@ def test_a_public_model_that_changed_in_its_folder_is_another_and_none_keeps_its
     ]
 
 
-def test_a_network_pretrained_otherwise_is_refused(tmp_path, corpus):
-    def digest(left_out=(), **given):
+def test_a_network_pretrained_otherwise_is_refused_by_what_is_other(tmp_path, corpus):
+    def made(left_out=(), **given):
         settings = PretrainSettings(data=DataSettings(paths=(str(corpus),)), **given)
         read = corpus_digest(settings.data.paths)
-        return pretraining_digest(settings, frozenset(left_out), read)
+        return pretrained_with(settings, frozenset(left_out), read)
 
-    before = digest()
-    assert json.dumps(before) == json.dumps(digest(budget="5 steps", seed=3, out="there"))
-    refuse_other_pretraining(tmp_path, made=before, wanted=digest())
-    others = [digest(left_out=[1]), digest(objective={"name": "mlm"})]
-    corpus.write_text("one\nsix\n")  # of the same size
-    others.append(digest())
-    for other in others:
+    def refused(before, wanted):
         with pytest.raises(InputError) as caught:
-            refuse_other_pretraining(tmp_path, made=before, wanted=other)
-    assert str(caught.value) == (
-        f"the network in {tmp_path} was pretrained with other settings, another corpus or other "
-        "texts kept out of it: undo the change, or give the report another folder with --out"
+            refuse_other_pretraining(tmp_path, made=before, wanted=wanted)
+        start, end = (
+            f"the network in {tmp_path} was pretrained with ",
+            (": undo the change, or give the report another folder with --out"),
+        )
+        assert str(caught.value).startswith(start)
+        assert str(caught.value).endswith(end)
+        return str(caught.value)[len(start) : -len(end)]
+
+    before = made()
+    stored = json.loads(json.dumps(before))
+    refuse_other_pretraining(
+        tmp_path, made=stored, wanted=made(budget="5 steps", seed=3, out="there")
     )
+    assert refused(before, made(left_out=[1])) == "other records kept out of it"
+    rate = made(objective={"rate": 0.3}, schedule={"decay": 0.5})
+    assert refused(before, rate) == (
+        "objective.rate=0.15 instead of 0.3; schedule.decay=0.4 instead of 0.5"
+    )
+    older = {name: value for name, value in before.items() if name != "images.codes"}
+    assert refused(older, before) == "images.codes=unset instead of 512"
+    assert refused({**before, "gone": "x"}, before) == 'gone="x" instead of unset'
+    said = sum(value is not None for value in before.values())  # null is as good as unknown
+    assert refused({}, before).count(";") == 4
+    assert refused({}, before).endswith(f"; {said - 4} further differences")
+    corpus.write_text("one\nsix\n")  # of the same size
+    assert refused(before, made()) == "another corpus"

@@ -21,6 +21,7 @@ from headstart.families.pair_head import PairHead
 from headstart.families.pooler import Pooler
 from headstart.families.style import HeadStyle
 from headstart.nn import Norm, TransformerConfig, initialise
+from headstart.nn.dropout import drop
 from headstart.nn.mlp import ACTIVATIONS
 
 HeadKind = Literal[
@@ -106,7 +107,7 @@ class SequenceHead(nn.Module):
 
     def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
         """hidden: (T, hidden). Returns (S, outputs)."""
-        x = F.dropout(self.pooler(hidden, layout), self.dropout, self.training)
+        x = drop(self.pooler(hidden, layout), self.dropout, self.training)
         scores: Tensor = self.classifier(x)
         return scores
 

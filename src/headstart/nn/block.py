@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from headstart.nn.attention import Attention
 from headstart.nn.cache import Past
 from headstart.nn.config import TransformerConfig
 from headstart.nn.cross import CrossAttention, Seen
+from headstart.nn.dropout import drop
 from headstart.nn.lsh import LocalAttention, LSHAttention
 from headstart.nn.mask import Masks
 from headstart.nn.mlp import MLP
@@ -64,7 +64,7 @@ class Block(nn.Module):
         return out
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return drop(x, self.dropout, self.training)
 
 
 def make_attention(

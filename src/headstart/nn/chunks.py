@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from headstart.batch import Layout
+from headstart.nn.dropout import drop
 from headstart.nn.long_range import ChunkedAttention, LongRange
 
 UNSEEN = -1e9  # score of a key that may not be seen
@@ -136,8 +136,7 @@ def attend_chunks(
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     total = scores.logsumexp(-1)
     weights = (scores - total[..., None]).exp().to(values.dtype)
-    if dropout:
-        weights = F.dropout(weights, dropout)
+    weights = drop(weights, dropout, training=True)
     return weights @ _around(values, near), total
 
 

@@ -6,10 +6,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from headstart.batch import Layout
 from headstart.nn.config import TransformerConfig
+from headstart.nn.dropout import drop
 from headstart.nn.norm import Norm
 from headstart.nn.position import AxialPositions, sinusoids
 
@@ -47,7 +47,7 @@ class Embedding(nn.Module):
             x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
         if self.norm is not None:
             x = self.norm(x)
-        return F.dropout(x, self.dropout, self.training) if self.dropout else torch.as_tensor(x)
+        return drop(torch.as_tensor(x), self.dropout, self.training)
 
 
 def _positions(config: TransformerConfig) -> nn.Module:

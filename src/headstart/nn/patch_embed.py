@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from headstart.batch import Layout
 from headstart.nn.config import TransformerConfig
+from headstart.nn.dropout import drop
 from headstart.nn.norm import Norm
 from headstart.nn.patches import Patches, grid_sinusoids
 
@@ -69,7 +70,7 @@ class PatchEmbedding(nn.Module):
         x = x + self.positions[0].index_select(0, layout.positions)
         if self.norm is not None:
             x = self.norm(x)
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return drop(x, self.dropout, self.training)
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """Positions start as sines on the grid, the projection so wide that both weigh alike.

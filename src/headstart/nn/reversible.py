@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from headstart.batch import Layout
 from headstart.nn.block import Block
 from headstart.nn.chunks import Chunked, cut
 from headstart.nn.config import TransformerConfig
+from headstart.nn.dropout import drop
 from headstart.nn.lsh import LSHAttention, long_range
 
 SEEDS = 2**62
@@ -132,10 +132,10 @@ def branches_of(
 def _branches(block: Block, chunked: Chunked, *, piece: int) -> list[Branch]:
     def attend(x: Tensor) -> Tensor:
         mixed = block.attention(block.attention_norm(x), chunked)
-        return F.dropout(mixed, block.dropout, block.training)
+        return drop(mixed, block.dropout, block.training)
 
     def think(x: Tensor) -> Tensor:
-        return F.dropout(block.mlp(block.mlp_norm(x)), block.dropout, block.training)
+        return drop(block.mlp(block.mlp_norm(x)), block.dropout, block.training)
 
     attention = block.attention
     hashes = isinstance(attention, LSHAttention) and attention.settings.hash_seed is None

@@ -39,7 +39,7 @@ from headstart.recipes.report_result import ReportResult
 from headstart.recipes.same_cells import (
     CELLS,
     corpus_digest,
-    pretraining_digest,
+    pretrained_with,
     refuse_other_pretraining,
     same_cells,
 )
@@ -265,7 +265,7 @@ def _pretrained(
         out=str(folder.path / PRETRAINED),
     )
     place, done = RunFolder(folder.path / PRETRAINED), folder.path / "pretrained.json"
-    begun_with = pretraining_digest(inner, task.leaks.drop, corpus)
+    begun_with = pretrained_with(inner, task.leaks.drop, corpus)
     if not (done.exists() and place.model.exists()):
         seconds, documents, tokens = task.ground.pretrain(inner, events)
         facts = {
@@ -276,7 +276,7 @@ def _pretrained(
         }
         write_atomically(done, json.dumps(facts).encode())
     facts = json.loads(done.read_text("utf-8"))
-    refuse_other_pretraining(place.path, made=facts.get("begun_with", ""), wanted=begun_with)
+    refuse_other_pretraining(place.path, made=facts["begun_with"], wanted=begun_with)
     return Run(place.model, facts["seconds"], facts["documents"], facts["tokens"])
 
 

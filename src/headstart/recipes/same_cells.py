@@ -18,7 +18,7 @@ from headstart.data.image_files import data_files, walk
 from headstart.errors import InputError
 from headstart.events import Events
 from headstart.recipes.unfinished import begun_with
-from headstart.settings_file import settings_digest
+from headstart.settings_file import decisive_settings, settings_digest
 from headstart.train.checkpoint import digest_of
 from headstart.train.disk import write_atomically
 from headstart.words import say
@@ -26,6 +26,8 @@ from headstart.words import say
 CELLS, RECORD, BEFORE = "cells.jsonl", "cells.begun.json", "cells-before.jsonl"
 WHICH_CELLS = frozenset({"budget", "pretrain_share", "labels", "seeds", "seed", "arms", "public"})
 PUBLIC = "public model "
+CORPUS, LEFT_OUT = "corpus", "left out"
+MOST_NAMED = 4  # differences of a network pretrained otherwise, in one message
 PLACES = frozenset({"data.paths", "corpus", "test", "start"})  # what is in them is compared instead
 
 
@@ -70,29 +72,43 @@ def same_cells(
     return table
 
 
-def refuse_other_pretraining(folder: Path, *, made: str, wanted: str) -> None:
-    """Raise InputError if the network in this folder was pretrained otherwise.
+def refuse_other_pretraining(
+    folder: Path, *, made: Mapping[str, object], wanted: Mapping[str, object]
+) -> None:
+    """Raise InputError if the network in this folder was pretrained otherwise, and say in what.
 
-    made, wanted: each a `pretraining_digest`.
+    made, wanted: each as `pretrained_with` gives it; made may be of another version.
     """
-    if made != wanted:
-        raise InputError(
-            f"the network in {folder} was pretrained with other settings, another corpus or other "
-            "texts kept out of it: undo the change, or give the report another folder with --out"
-        )
+    names = [name for name in {**wanted, **made} if made.get(name) != wanted.get(name)]
+    if not names:
+        return
+    told = {CORPUS: "another corpus", LEFT_OUT: "other records kept out of it"}
+    what = [
+        told.get(name, f"{name}={_value(made, name)} instead of {_value(wanted, name)}")
+        for name in names
+    ]
+    if len(what) > MOST_NAMED:
+        what[MOST_NAMED:] = [f"{len(what) - MOST_NAMED} further differences"]
+    raise InputError(
+        f"the network in {folder} was pretrained with {'; '.join(what)}: undo the change, or give "
+        "the report another folder with --out"
+    )
 
 
-def pretraining_digest(settings: PretrainSettings, left_out: frozenset[int], corpus: str) -> str:
-    """Digest of what decides a report's pretraining, the time for it left out: that may grow.
+def _value(values: Mapping[str, object], name: str) -> str:
+    return json.dumps(values[name], ensure_ascii=False) if name in values else "unset"
+
+
+def pretrained_with(
+    settings: PretrainSettings, left_out: frozenset[int], corpus: str
+) -> dict[str, object]:
+    """What decides a report's pretraining, the time for it left out: that may grow.
 
     left_out: numbers of the corpus documents that must not be learnt. corpus: its `corpus_digest`.
     """
-    parts = {
-        "settings": settings_digest(settings, without=frozenset({"budget", "seed", "data.paths"})),
-        "corpus": corpus,
-        "left out": sorted(left_out),
-    }
-    return digest_of(parts)
+    decisive = decisive_settings(settings, without=frozenset({"budget", "seed", "data.paths"}))
+    as_stored: dict[str, object] = json.loads(json.dumps(decisive))
+    return {**as_stored, CORPUS: corpus, LEFT_OUT: sorted(left_out)}
 
 
 def corpus_digest(paths: tuple[str, ...]) -> str:
