@@ -372,3 +372,26 @@ def test_a_tuned_network_counts_the_features_of_the_head_that_its_training_begin
     run_arms(entered, replace(race(table), labels=train.labels, gold=test.labels, seeds=(0,)))
     assert [cell.before for cell in table.done("with")] == [10.0, 40.0]
     assert [cell.before for cell in table.done("without")] == [0.0, 0.0]
+
+
+def test_a_report_that_goes_on_does_not_tune_the_twin_again(monkeypatch):
+    data = labelled(60)
+    train, test = data.take(np.arange(50)), data.take(np.arange(50, 54))
+    settings = TransferSettings(precision="fp32", threads=1, epochs=1, min_steps=1)
+    fresh = replace(small_start(), pretrained=False)
+
+    def run(table, seeds):
+        twin = Transfer(arm("scratch"), fresh, train, test.inputs, "full", settings, 0)
+        setting = replace(race(table), labels=train.labels, gold=test.labels, counts=(40,))
+        run_arms([twin], replace(setting, seeds=seeds))
+        return {cell.seed: cell for cell in table.done("scratch")}
+
+    whole = run(ScoreTable(), (0, 1))
+    table = ScoreTable()
+    run(table, (0,))
+    monkeypatch.setattr(module, "choose", None)  # what goes on must not choose
+    after = run(table, (0, 1))
+    assert (whole[0].once > 0, whole[1].once, after[1].once) == (True, 0.0, 0.0)
+    assert after[1].settings == whole[1].settings
+    assert (after[1].score, after[1].correct) == (whole[1].score, whole[1].correct)
+    assert after[1].settings["lr"] is not None

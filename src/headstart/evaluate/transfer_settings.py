@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
 
 from headstart.data.augment import Augmentation
 from headstart.errors import InputError
@@ -129,3 +130,9 @@ class TransferSettings:
         """Everything that repeats a transfer, as plain values."""
         values = {n: v for n, v in asdict(self).items() if isinstance(v, str | float | int | bool)}
         return {"method": method, "seed": seed, **values}
+
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any]) -> TransferSettings:
+        """Those of a `record`, which has none of the names to freeze."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in record.items() if name in names})

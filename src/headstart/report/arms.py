@@ -24,7 +24,7 @@ from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.metrics import Metric, of_each_row, score
 from headstart.evaluate.neighbours import by_neighbours
 from headstart.evaluate.self_training import self_train
-from headstart.evaluate.transfer import Choice, Start, candidates, choose, transfer
+from headstart.evaluate.transfer import Candidate, Choice, Start, candidates, choose, transfer
 from headstart.evaluate.transfer_settings import Method, TransferSettings
 from headstart.report.cells import (
     Arm,
@@ -227,6 +227,14 @@ class Transfer:
         before = 0.0 if self.cache is None else self.cache.spared - spared
         return Answer(answers, fitted.settings, once, before)
 
+    def recall(self, table: ScoreTable) -> None:
+        """Keep what was chosen in earlier calls, as the cells that they finished say it."""
+        if self.start.pretrained:
+            return
+        for cell in table.done(self.arm.name):
+            settings = TransferSettings.recorded(cell.settings)
+            self.chosen[cell.labels] = Choice(Candidate(self.method, settings), {}, 0.0)
+
     def _choose(self, count: int, poll: Poll) -> Choice:
         labels, kind, seed = self.train.labels, self.train.kind, self.first_seed
         examples = self.train.take(draw(labels, count, seed=seed, kind=kind))
@@ -269,6 +277,9 @@ def run_arms(contestants: Sequence[Contestant], race: Race) -> None:
         for contestant in contestants
         if contestant.wave == wave
     ]
+    for contestant in contestants:
+        if isinstance(contestant, Transfer):
+            contestant.recall(race.table)
     least = time.monotonic() + CHEAP_S
     for number, (contestant, count, seed) in enumerate(plan):
         race.poll()
