@@ -35,7 +35,7 @@ class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, least: int) -> Tensor:  # noqa: ANN401
         words = torch.empty(-(-x.numel() // _DRAWS_A_WORD), dtype=torch.int64)
-        words.random_(-(2**63), None)  # type: ignore[call-overload]  # all 64 bits
+        words.random_(-(2**63), None)  # all 64 bits
         draws = words.view(torch.int16)[: x.numel()].view(x.shape)
         factor = torch.empty_like(x, memory_format=torch.contiguous_format)
         torch.ge(draws, least - LEVELS // 2, out=factor)
