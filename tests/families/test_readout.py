@@ -19,7 +19,7 @@ TEXTS = ["the card was lost", "my card is gone", "where is my money", "send mone
 LABELS = np.array([0, 0, 1, 1] * 6)
 
 
-def fitted_with(family, style, method="probe", head="mean"):
+def fitted_with(family, style, method="probe", head="mean", precision="fp32"):
     tokenizer = train_tokenizer(TEXTS, vocab_size=120, style=style)
     vocabulary = vocabulary_of(tokenizer)
     model = find(family).build(
@@ -31,7 +31,13 @@ def fitted_with(family, style, method="probe", head="mean"):
                 weight.mul_(torch.linspace(0.2, 3.0, len(weight)))
     start = Start(model.eval(), vocabulary, tokenizer=tokenizer)
     settings = TransferSettings(
-        precision="fp32", device="cpu", threads=1, max_length=32, min_steps=5, epochs=1, head=head
+        precision=precision,
+        device="cpu",
+        threads=1,
+        max_length=32,
+        min_steps=5,
+        epochs=1,
+        head=head,
     )
     data = LabelledTokens(encode(tokenizer, TEXTS), LABELS, "classes", ("card", "money"))
     return transfer(start, data, method, settings=settings), tokenizer
@@ -78,6 +84,19 @@ def test_sentence_transformers_gives_the_scores_of_a_mean_pooled_head(tmp_path, 
     ours = fitted.predict(encode(tokenizer, TEXTS[:4]))
     np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-4 * np.abs(ours).max())
     assert "`SentenceTransformer(folder).encode(text)`" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("method", ["probe", "full"])
+def test_what_is_measured_after_training_in_bf16_is_what_the_folder_answers(tmp_path, method):
+    fitted, tokenizer = fitted_with("modern", "bert", method, precision="bf16")
+    texts = encode(tokenizer, TEXTS)
+    back = load_fitted(
+        fitted.save(tmp_path / "m", tokenizer=tokenizer), tokenizer, precision="fp32"
+    )
+    answers = back.predict(texts)
+    size = np.abs(answers).max()
+    np.testing.assert_allclose(fitted.deployed().predict(texts), answers, rtol=0, atol=1e-5 * size)
+    assert np.abs(fitted.predict(texts) - answers).max() > 1e-4 * size  # bf16 is further away
 
 
 def test_a_stock_classifier_is_read_with_its_names(tmp_path):

@@ -7,7 +7,7 @@ In: a body, a sequence head and what the labels are. Out: raw scores, the same i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -126,6 +126,12 @@ class Fitted:
     def answers(self, inputs: Sequences, *, poll: Callable[[], None] = lambda: None) -> np.ndarray:
         """Labels in the form in which gold labels come. poll: called between batches."""
         return self.task.answers(self.predict(inputs, poll=poll))
+
+    def deployed(self) -> Fitted:
+        """As it answers from its folder: in fp32, and by its own head if it has one."""
+        if self.head is None:
+            return replace(self, precision="fp32")
+        return replace(self, precision="fp32", linear=None, cache=None)
 
     def save(self, folder: str | Path, *, tokenizer: Tokenizer | None, about: str = "") -> Path:
         """Write a Hugging Face folder; see `families.readout` for what opens it.

@@ -256,12 +256,12 @@ def _held_out(fitted: Fitted, held: LabelledRows | None, medium: Medium, start: 
 def _measure(
     learnt: Learnt[Fitted], rows: Rows, encoded: Callable[[LabelledRows], Sequences], events: Events
 ) -> Measured:
-    """The score on the test rows, or on those held out."""
+    """The score on the test rows, or on those held out, of what the folder will answer."""
     found = rows.measured
     inputs = encoded(found)
     answers = []
     for number, fitted in enumerate(learnt.fitted, 1):
-        answers.append(fitted.answers(inputs))
+        answers.append(fitted.deployed().answers(inputs))
         events.progress("evaluate", number, len(learnt.fitted))
     return measured(np.stack(answers), found.labels, kind=found.kind, classes=found.classes)
 
