@@ -446,6 +446,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "（最长的有 {longest:,} 个：第 {line} 行）；学到何处由 data.target_length 决定，"
         "默认 {most:,} 个词元",
     ),
+    "check_more_problems": (
+        "... and {more:,} more (--json lists all): {kinds}",
+        "……另有 {more:,} 处（--json 列出全部）：{kinds}",
+    ),
     "check_more": (
         "... and {more:,} more (--json lists all)",
         "……另有 {more:,} 处（--json 列出全部）",

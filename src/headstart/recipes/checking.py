@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,14 @@ from headstart.data.check import CheckReport, check_data
 from headstart.data.content import LongTexts
 from headstart.data.image_check import check_images
 from headstart.data.image_kind import holds_images
+from headstart.data.record import Problem
 from headstart.evaluate.alignment import slipped_captions
 from headstart.events import Events, Silent
 from headstart.recipes.image_building import refuse_images, refuse_text
 from headstart.recipes.results import Fact, Json, to_json
 from headstart.words import Phrase, say
 
-SHOWN, SHOWN_FILES = 20, 5
+SHOWN, SHOWN_OF_A_KIND, SHOWN_FILES = 20, 5, 5
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,12 @@ class CheckResult:
             quarantined=found.quarantined,
             rejected=found.rejected,
         )
-        problems = [str(problem) for problem in found.problems]
         long = [_long(one) for one in found.long]
         twice = [say("check_duplicates", count=found.duplicates)] if found.duplicates else []
-        notes = _first(found.notes, SHOWN_FILES)
-        lines = [*notes, counts, *twice, *long, *_first(problems, SHOWN)]
+        notes = list(found.notes[:SHOWN_FILES])
+        if len(found.notes) > SHOWN_FILES:
+            notes.append(say("check_more", more=len(found.notes) - SHOWN_FILES))
+        lines = [*notes, counts, *twice, *long, *_told(found.problems)]
         return [("", line) for line in lines]
 
     def record(self) -> Mapping[str, Json]:
@@ -60,9 +63,22 @@ class CheckResult:
         return []
 
 
-def _first(lines: Sequence[str], most: int) -> list[str]:
-    left = len(lines) - most
-    return [*lines[:most], *([say("check_more", more=left)] if left > 0 else [])]
+def _told(problems: Sequence[Problem]) -> list[str]:
+    """All problems, or the first of each kind where there are many, and how many more of which."""
+    if len(problems) <= SHOWN:
+        return [str(problem) for problem in problems]
+    lines: list[str] = []
+    seen: Counter[str] = Counter()
+    for problem in problems:
+        seen[problem.code] += 1
+        if seen[problem.code] <= SHOWN_OF_A_KIND:
+            lines.append(str(problem))
+    left = {code: count - SHOWN_OF_A_KIND for code, count in seen.items()}
+    more = {code: count for code, count in left.items() if count > 0}
+    if not more:
+        return lines
+    kinds = ", ".join(f"{code} {count:,}" for code, count in sorted(more.items()))
+    return [*lines, say("check_more_problems", more=sum(more.values()), kinds=kinds)]
 
 
 def _long(found: LongTexts) -> Phrase:
