@@ -290,3 +290,31 @@ def test_a_class_named_none_is_a_class_where_the_others_are_no_numbers(values, r
     assert [one.fix for one in told] == [remark] * bool(remark)
     assert [one for one in load_labelled(path, kind="classes").problems if one in told] == []
     assert [one for one in check_data(path).problems if one.code == "W-DATA-063"] == told
+
+
+@pytest.mark.parametrize(
+    ("header", "read", "unread", "both"),
+    [
+        ("Sentence1,sentence2,label", "Sentence1", "sentence2", "Sentence1+sentence2"),
+        ("label,hypothesis,premise", "premise", "hypothesis", "premise+hypothesis"),
+        ("question,sentence,label", "sentence", "question", "question+sentence"),
+        ("句子1,句子2,标签", "句子1", "句子2", "'句子1+句子2'"),
+    ],
+)
+def test_of_a_pair_of_columns_the_one_that_is_not_read_is_named(
+    header, read, unread, both, tmp_path
+):
+    rows = ["a b,c d,x", "e f,g h,y"]
+    if header.startswith("label"):
+        rows = ["x,a b,c d", "y,e f,g h"]
+    path = csv_file(tmp_path, rows, header=header)
+    said = (
+        f"W-DATA-064 {path} column \"{unread}\": it seems to belong to '{read}', but only that is "
+        f"read. Write --text {both} to read both as one text."
+    )
+    assert [str(one) for one in load_labelled(path).problems if "064" in one.code] == [said]
+    assert [str(one) for one in check_data(path).problems if "064" in one.code] == [said]
+    told = load_labelled(path, text=both.strip("'"))
+    assert not any("064" in one.code for one in told.problems)
+    assert len(told.texts[0].split()) == 4
+    assert not any("064" in p.code for p in check_data(path, text=both.strip("'")).problems)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from headstart.data.columns import likely_text, missing_column
+from headstart.data.columns import likely_text, missing_column, other_half
 from headstart.data.content import (
     MOST_CLASSES,
     Content,
@@ -193,6 +193,9 @@ def _check_table(
     label_column = label or _find_label(shape, sample)
     others = [column for column in shape.columns if column != label_column]
     text_column = text or likely_text(sample, others or list(shape.columns))
+    if text is None:
+        unread = [column for column in shape.columns if column != label_column]
+        tally.problems += other_half(unread, text_column, source)
     absent = _absent(sample[0], shape, text_column, label)
     if absent:
         tally.problems += absent

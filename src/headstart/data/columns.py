@@ -13,6 +13,14 @@ from collections.abc import Iterable, Sequence
 from headstart.data.delimited import TEXT_NAMES
 from headstart.data.record import Problem, Row, problem, shown
 
+# names of columns whose texts belong together, the first of which is read unless told otherwise
+PAIRS = (
+    *(("sentence1", "sentence2"), ("text_a", "text_b"), ("premise", "hypothesis")),
+    *(("question1", "question2"), ("question", "context"), ("question", "passage")),
+    *(("question", "sentence"), ("query", "passage"), ("query", "document"), ("text1", "text2")),
+    *(("句子1", "句子2"), ("文本1", "文本2"), ("前提", "假设")),
+)
+
 
 def text_of(row: Row, column: str) -> str | Problem:
     """The row's text: of one column, or of several named like "title+body", joined by a space.
@@ -72,3 +80,24 @@ def likely_text(sample: Sequence[Row], columns: Sequence[str]) -> str:
         return known
     sizes = {c: sum(len(row.fields.get(c, "")) for row in sample) for c in columns}
     return max(sizes, key=lambda column: sizes[column])
+
+
+def other_half(columns: Sequence[str], text: str, source: str) -> list[Problem]:
+    """A warning if the column of the texts is one of a pair, of which the other is not read."""
+    named = {column.strip().casefold(): column for column in reversed(columns)}
+    own = text.strip().casefold()
+    for pair in PAIRS:
+        other = next((named[name] for name in pair if name != own and name in named), None)
+        if own in pair and other is not None:
+            both = "+".join((text, other) if own == pair[0] else (other, text))
+            return [
+                problem(
+                    64,
+                    "warn",
+                    source=source,
+                    column=other,
+                    message=f"it seems to belong to '{shown(text)}', but only that is read.",
+                    fix=f"Write --text {shlex.quote(both)} to read both as one text.",
+                )
+            ]
+    return []

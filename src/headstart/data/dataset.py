@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from headstart.data.columns import likely_text, missing_column, text_of
+from headstart.data.columns import likely_text, missing_column, other_half, text_of
 from headstart.data.corpus import BadRows, Corpus, CorpusReport
 from headstart.data.delimited import LABEL_NAMES, TARGET_NAMES
 from headstart.data.files import Row, absent, is_table, list_files, no_rows, read_rows
@@ -106,6 +106,11 @@ def load_labelled(
     source = str(path)
     found, problems, quarantined = _read_all(path, encoding, bad_rows)
     text_column, label_column = find_columns(found, source, text, label, written=kind == "text")
+    half = (
+        []
+        if text
+        else other_half([c for c in found[0].fields if c != label_column], text_column, source)
+    )
     kept, set_aside = _split_filled(found, text_column, label_column)
     stop_at([p for p in set_aside if p.outcome == "reject"])
     problems += set_aside
@@ -150,7 +155,7 @@ def load_labelled(
         np.asarray([row.line for row, _, _ in kept], dtype=np.int64),
         len(kept) + quarantined,
         quarantined,
-        tuple(problems),
+        (*half, *problems),
         note,
     )
 
