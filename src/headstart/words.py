@@ -467,8 +467,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "bf16 products": ("bf16 products", "bf16 矩阵乘法"),
     # the card of a model folder
     "card_facts": (
-        "{layers} layers, hidden size {hidden}, {heads} heads, {reads}, {parameters:,} parameters "
-        "without heads. Heads: {outputs}.",
+        "Layers: {layers}; hidden size: {hidden}; attention heads: {heads}; {reads}; parameters "
+        "without output heads: {parameters:,}. Output heads: {outputs}.",
         "由 headstart 制作：{layers} 层，隐藏维度 {hidden}，{heads} 个注意力头，"
         "{reads}，不计输出头共 {parameters:,} 个参数。输出头：{outputs}。",
     ),

@@ -81,8 +81,8 @@ def test_the_model_card_says_what_the_hub_reads_and_what_people_want(tmp_path):
     assert (tmp_path / "m" / "README.md").read_text(encoding="utf-8") == (
         "---\nlibrary_name: transformers\npipeline_tag: fill-mask\nlanguage:\n- en\n- zh\n"
         "tags:\n- headstart\n- bert\n---\n\n# BERT model made with headstart\n\n"
-        "2 layers, hidden size 16, 2 heads, vocabulary 60, up to 20 tokens, "
-        "7,904 parameters without heads. Heads: masked.\n\n"
+        "Layers: 2; hidden size: 16; attention heads: 2; vocabulary 60, up to 20 tokens; "
+        "parameters without output heads: 7,904. Output heads: masked.\n\n"
         "Architecture: Devlin et al. 2019, https://arxiv.org/abs/1810.04805.\n\n"
         "Trained on contracts.\n\n## 中文\n\n由 headstart 制作：2 层，隐藏维度 16，"
         "2 个注意力头，词表 60，最多 20 个词元，不计输出头共 7,904 个参数。输出头：masked。\n\n"
