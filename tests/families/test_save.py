@@ -96,7 +96,7 @@ def test_what_we_say_of_a_model_stands_on_its_card_in_both_languages(tmp_path):
     english, chinese = (tmp_path / "m" / "README.md").read_text(encoding="utf-8").split("## 中文")
     assert english.endswith("\n\nPretrained from scratch by predicting mlm.\n\n")
     assert chinese.endswith("\n\n从 scratch 开始预训练，预训练目标为 mlm。\n")
-    assert "Heads: none." in english
+    assert "Output heads: none." in english
     assert "输出头：无。" in chinese
 
 
