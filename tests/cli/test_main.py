@@ -36,8 +36,9 @@ FROZEN = {
                "--labels", "--method", "--family", "--size", "--objective", "--seeds", "--budget",
                "--out", "--threads", "--seed", *SETTINGS, *COMMON],
     "pretrain": ["DATA...", "--family", "--size", "--objective", "--then", "--from",
-                 "--from-text", "--from-images", "--budget", "--probe", "--text", "--vocab-size",
-                 "--max-length", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
+                 "--from-text", "--from-images", "--budget", "--probe", "--text", "--label",
+                 "--vocab-size", "--max-length", "--out", "--threads", "--seed", *SETTINGS,
+                 *COMMON],
     "finetune": ["DATA", "--from", "--method", "--task", "--test", "--text", "--label", "--epochs",
                  "--seeds", "--out", "--threads", "--seed", *SETTINGS, *COMMON],
     "evaluate": ["MODEL", "DATA", "--text", "--label", "--set", *COMMON],
@@ -45,7 +46,7 @@ FROZEN = {
     "generate": ["MODEL", "PROMPT...", "--file", "--max-new", "--temperature", "--top-k", "--top-p",
                  "--beams", "--length-penalty", "--repetition-penalty", "--stop", "--seed",
                  "--set", *COMMON],
-    "compare": ["MODEL", "MODEL", "--test", "--set", *COMMON],
+    "compare": ["MODEL", "MODEL", "--test", "--text", "--label", "--set", *COMMON],
     "check": ["DATA...", "--text", "--label", "--test", "--set", *COMMON],
     "plan": ["DATA...", "--family", "--size", "--objective", "--then", "--from", "--budget",
              "--text", "--vocab-size", "--max-length", "--threads", *SETTINGS, *COMMON],
@@ -165,7 +166,7 @@ def test_pretrain_passes_every_flag_on_and_shows_what_to_type_next(stand_in, cap
     called = stand_in("pretrain", PRETRAINED)
     code = leave(
         *split("pretrain docs more --family gpt --size small --objective causal --from"),
-        *split("runs/old --budget 10m --probe p.csv --text body --vocab-size 4096"),
+        *split("runs/old --budget 10m --probe p.csv --text body --label y --vocab-size 4096"),
         *split("--max-length 64 --out runs/new --threads 2 --seed 7 --set"),
         *split("optimizer.lr=1e-4"),
     )
@@ -173,6 +174,7 @@ def test_pretrain_passes_every_flag_on_and_shows_what_to_type_next(stand_in, cap
     assert called.arguments == ([Path("docs"), Path("more")],)
     s = called.keywords["settings"]
     assert (s.data.paths, s.data.text, s.data.vocab_size) == (("docs", "more"), "body", 4096)
+    assert s.data.label == "y"
     assert (s.data.max_length, s.model.family, s.model.size) == (64, "gpt", "small")
     assert (s.objective.name, s.start, str(s.budget)) == ("causal", "runs/old", "10m")
     assert (s.probe, s.out, s.machine.threads, s.seed) == ("p.csv", "runs/new", 2, 7)
@@ -273,8 +275,9 @@ def test_evaluate_predict_and_compare_pass_their_arguments_on(stand_in, capsys):
     assert called.arguments == ("runs/a", ["a\nb"])
     assert capsys.readouterr().out == "yes 0.75  a b\n"
     called = stand_in("compare", Comparison("a", "b", "f1", 0.5, 0.6, 0.1, 0.02, 0.18, "b wins"))
-    assert leave("compare", "a", "b") == 0
+    assert leave("compare", "a", "b", "--label", "y", "--text", "x") == 0
     assert called.arguments == ("a", "b")
+    assert (called.keywords["label"], called.keywords["text"]) == ("y", "x")
     assert "difference  +0.1000 [+0.0200, +0.1800]" in capsys.readouterr().out
 
 

@@ -180,6 +180,17 @@ def test_comparing_a_run_with_itself_finds_no_difference(probed, tuned, folder):
     assert both.low <= both.difference <= both.high
 
 
+def test_runs_are_compared_on_columns_that_are_named(probed, folder, tmp_path):
+    with (folder / "test.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(row["label"], "note", row["text"]) for row in csv.DictReader(file)]
+    path = tmp_path / "odd.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("a", "text", "c"), *rows])
+    run = folder / "probed"
+    same = hs.compare(run, run, test=path, text="c", label="a")
+    assert same.first_score == probed[0].result.measured.score
+
+
 def test_scratch_trains_its_own_tokenizer_and_holds_out_rows_to_measure_on(folder):
     notes = Notes()
     fitted = hs.finetune(

@@ -45,6 +45,9 @@ Text = Annotated[str | None, typer.Option("--text", help="Column of the text (de
 Label = Annotated[
     str | None, typer.Option("--label", help="Column of the label (default: inferred)")
 ]
+ProbeLabel = Annotated[
+    str | None, typer.Option("--label", help="Column of the label of --probe (default: inferred)")
+]
 Task = Annotated[
     str | None,
     typer.Option(

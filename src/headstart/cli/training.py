@@ -25,6 +25,7 @@ def pretrain(
     budget: o.Budget = None,
     probe: o.Probe = None,
     text: o.Text = None,
+    label: o.ProbeLabel = None,
     vocab_size: o.VocabSize = None,
     max_length: o.MaxLength = None,
     out: o.Out = None,
@@ -41,7 +42,7 @@ def pretrain(
     """
     session = Session(lang=o.chosen(lang), as_json=as_json)
     given = {
-        **of_data(data, text=text, vocab_size=vocab_size, max_length=max_length),
+        **of_data(data, text=text, label=label, vocab_size=vocab_size, max_length=max_length),
         **of_network(family, size=size, objective=objective),
         **of_run(out, threads=threads, seed=seed),
         "start": start,

@@ -133,6 +133,8 @@ def compare(
     first: o.ModelArgument,
     second: o.ModelArgument,
     data: o.Test = None,
+    text: o.Text = None,
+    label: o.Label = None,
     overrides: o.Reading = None,
     as_json: o.AsJson = False,
     lang: o.Lang = None,
@@ -144,7 +146,9 @@ def compare(
     session = Session(lang=o.chosen(lang), as_json=as_json)
     read = reading(overrides=overrides or ())
     with session.events as events:
-        result = recipes.compare(first, second, test=data, read=read, events=events)
+        result = recipes.compare(
+            first, second, test=data, text=text, label=label, read=read, events=events
+        )
     session.finish(result)
 
 

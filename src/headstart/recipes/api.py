@@ -84,6 +84,7 @@ def pretrain(
     budget: str | None = None,
     probe: PathLike | None = None,
     text: str | None = None,
+    label: str | None = None,
     vocab_size: int | None = None,
     max_length: int | None = None,
     out: PathLike | None = None,
@@ -97,10 +98,12 @@ def pretrain(
 
     data: files and folders. then: objective of a second stage. start: what to go on from, nothing
     if not given. start_text, start_images: for images with captions, what each of the two towers
-    begins from. budget: "30m", "2000 steps", ...
+    begins from. budget: "30m", "2000 steps", ... label: its column in the file for `probe`.
     """
     given = {
-        **of_data(names_of(data), text=text, vocab_size=vocab_size, max_length=max_length),
+        **of_data(
+            names_of(data), text=text, label=label, vocab_size=vocab_size, max_length=max_length
+        ),
         **of_network(family, size=size, objective=objective),
         **of_run(name_of(out), threads=threads, seed=seed),
         "start": start_of(start),
@@ -288,6 +291,8 @@ def compare(
     second: Start,
     *,
     test: PathLike | None = None,
+    text: str | None = None,
+    label: str | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Comparison:
     """Compare two runs on the same examples, with an interval for the difference.
@@ -295,7 +300,9 @@ def compare(
     settings: "data.encoding", "images.column" of the test file.
     """
     names, read = (start_of(first), start_of(second)), reading(settings)
-    result = recipes.compare(*names, test=name_of(test), read=read, events=Silent())
+    result = recipes.compare(
+        *names, test=name_of(test), text=text, label=label, read=read, events=Silent()
+    )
     assert isinstance(result, Comparison)
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.config import AS_FOUND, FinetuneSettings, ReadSettings
@@ -38,12 +38,15 @@ def compare(
     second: str | None,
     *,
     test: str | None = None,
+    text: str | None = None,
+    label: str | None = None,
     read: ReadSettings = AS_FOUND,
     events: Events | None = None,
 ) -> Comparison:
     """Compare two fine-tuned models row by row.
 
-    test: the labelled file; without one, the test file that both runs were made with.
+    test: the labelled file; without one, the test file that both runs were made with. text, label:
+    its columns, where their names do not tell.
     read: how it is read; of the common test file, if other than the first run read it.
     Raises InputError if there is none, or if the models answer with different classes.
     """
@@ -51,6 +54,7 @@ def compare(
     if not first or not second:
         raise InputError("two models are needed: headstart compare runs/a runs/b --test test.csv")
     file = _Test(Path(test), read=read) if test else _common_test(first, second, read)
+    file = replace(file, text=text or file.text, label=label or file.label)
     both = [opened(resolve(name)) for name in (first, second)]
     authors = [one for one in both if isinstance(one, Author)]
     models = [one for one in both if isinstance(one, Predictor)]
