@@ -109,7 +109,7 @@ def test_a_stopped_report_goes_on_with_its_finished_cells(tmp_path):
     after = (tmp_path / "run" / "cells.jsonl").read_text(encoding="utf-8").splitlines()
     assert after[: len(cells)] == cells
     with pytest.raises(
-        InputError, match=r"pretrained with data\.max_length=128 instead of 40: undo"
+        InputError, match=r"pretrained with data\.max_length=48 instead of 40: undo"
     ):
         report(tmp_path, labels=labels, texts=texts, **{"data.max_length": 40})
 
