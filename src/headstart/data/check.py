@@ -194,8 +194,7 @@ def _check_table(
     others = [column for column in shape.columns if column != label_column]
     text_column = text or likely_text(sample, others or list(shape.columns))
     if text is None:
-        unread = [column for column in shape.columns if column != label_column]
-        tally.problems += other_half(unread, text_column, source)
+        tally.problems += other_half(others, text_column, source)
     absent = _absent(sample[0], shape, text_column, label)
     if absent:
         tally.problems += absent

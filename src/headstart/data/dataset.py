@@ -106,11 +106,9 @@ def load_labelled(
     source = str(path)
     found, problems, quarantined = _read_all(path, encoding, bad_rows)
     text_column, label_column = find_columns(found, source, text, label, written=kind == "text")
-    half = (
-        []
-        if text
-        else other_half([c for c in found[0].fields if c != label_column], text_column, source)
-    )
+    if text is None:
+        others = [name for name in found[0].fields if name != label_column]
+        problems = other_half(others, text_column, source) + problems
     kept, set_aside = _split_filled(found, text_column, label_column)
     stop_at([p for p in set_aside if p.outcome == "reject"])
     problems += set_aside
@@ -155,7 +153,7 @@ def load_labelled(
         np.asarray([row.line for row, _, _ in kept], dtype=np.int64),
         len(kept) + quarantined,
         quarantined,
-        (*half, *problems),
+        tuple(problems),
         note,
     )
 

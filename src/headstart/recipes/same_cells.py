@@ -107,8 +107,7 @@ def pretrained_with(
     left_out: numbers of the corpus documents that must not be learnt. corpus: its `corpus_digest`.
     """
     decisive = decisive_settings(settings, without=frozenset({"budget", "seed", "data.paths"}))
-    as_stored: dict[str, object] = json.loads(json.dumps(decisive))
-    return {**as_stored, CORPUS: corpus, LEFT_OUT: sorted(left_out)}
+    return {**decisive, CORPUS: corpus, LEFT_OUT: sorted(left_out)}
 
 
 def corpus_digest(paths: tuple[str, ...]) -> str:
