@@ -13,14 +13,11 @@ from headstart import recipes
 from headstart.budget import parse_budget
 from headstart.cli.main import make_app
 from headstart.config import ReportSettings
-from headstart.data.dataset import load_labelled
 from headstart.data.text import train_tokenizer
 from headstart.errors import InputError
 from headstart.events import Silent
 from headstart.families import find, save_model
-from headstart.recipes import report_media
 from headstart.recipes.report_commands import following, repeat, repeat_cell
-from headstart.recipes.report_media import TextGround
 from headstart.report.render import leak_line, render_html, summary_sentences
 from headstart.report.report import Leaks, budget_for
 from headstart.report.sentences import MOST_SEEDS
@@ -162,23 +159,6 @@ def test_cells_that_are_made_anew_have_the_time_that_the_old_ones_used(tmp_path)
     assert status("majority", "own-lora") == {"majority": "done", "own-lora": "skipped"}
     found = status("majority", "own-lora", **{"transfer.epochs": 2})
     assert found == {"majority": "done", "own-lora": "done"}  # another table has its own time
-
-
-def test_the_bag_of_words_controls_know_all_parts_of_a_corpus_that_is_too_large(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(report_media, "MOST_CORPUS_TEXTS", 50)
-    for name, word in (("a", "early"), ("b", "late")):
-        lines = [f"{word} text number {n} of many" for n in range(100)]
-        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
-    corpus = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
-    ground = TextGround(make_settings(ReportSettings, given={"corpus": corpus}))
-    train = load_labelled(written(tmp_path, "train.csv", SENTIMENT))
-    test = load_labelled(written(tmp_path, "test.csv", [("late words", "yes"), ("no", "no")]))
-    ground.leaks(train, test)
-    tfidf = ground.controls(train, test, Silent())[0]
-    # "late" is known of the corpus alone; of the test rows' other words none is
-    assert (tfidf.test[0].nnz, tfidf.test[1].nnz) == (1, 0)
 
 
 class Heard(Exception):

@@ -33,6 +33,7 @@ from headstart.recipes.image_building import image_start
 from headstart.recipes.image_medium import ImageMedium, pool_of_images
 from headstart.recipes.image_pretraining import for_images, pretrain_images, read_images
 from headstart.recipes.medium import Medium, Rows, demand_classes
+from headstart.recipes.same_cells import corpus_digest
 from headstart.recipes.text_medium import TextMedium, pool_of_texts, text_start
 from headstart.report.arms import Contestant, Linear, Making, Neighbours
 from headstart.report.cells import Arm
@@ -81,6 +82,10 @@ class Ground(Protocol):
         """What of the test rows is in the corpus or among the training rows; the corpus is kept
         without it.
         """
+        ...
+
+    def corpus_digest(self) -> str:
+        """Of all that the corpus holds, leaks too; only once `leaks` has read it."""
         ...
 
     def pretrain(self, settings: PretrainSettings, events: Events) -> tuple[float, int, int]:
@@ -167,6 +172,10 @@ class TextGround:
         self.corpus = None if corpus is None else corpus.without(found.drop)
         return Found.of(found)
 
+    def corpus_digest(self) -> str:
+        """Of its files."""
+        return corpus_digest(self.settings.corpus)
+
     def pretrain(self, settings: PretrainSettings, events: Events) -> tuple[float, int, int]:
         """As the verb does, without what leaks."""
         paths = [Path(path) for path in settings.data.paths]
@@ -246,6 +255,13 @@ class ImageGround:
         found = find_image_leaks(self.corpus, test=test.images, train=train.images)
         self.drop = found.drop
         return Found.of(found)
+
+    def corpus_digest(self) -> str:
+        """Of the images, wherever a table finds them."""
+        if self.corpus is None:
+            return ""
+        assert self.corpus.store is not None, "the corpus lies in the report's folder"
+        return self.corpus.store.digest
 
     def pretrain(self, settings: PretrainSettings, events: Events) -> tuple[float, int, int]:
         """At the size at which the task's images are read."""

@@ -38,7 +38,6 @@ from headstart.recipes.report_media import Found, Ground, ground_of
 from headstart.recipes.report_result import ReportResult
 from headstart.recipes.same_cells import (
     CELLS,
-    corpus_digest,
     pretrained_with,
     refuse_other_pretraining,
     same_cells,
@@ -109,7 +108,7 @@ def report(data: Sequence[Path], *, settings: ReportSettings, events: Events) ->
     folder.write_settings(to_yaml(settings))
     with Clock(folder.path, begin=begin) as clock:
         task = read_task(data[0], medium, settings, folder, events)
-        corpus = corpus_digest(settings.corpus)
+        corpus = task.ground.corpus_digest()
         run = _pretrained(settings, task, folder, corpus, events)
         own = task.ground.start(run.model, str(run.model))
         if settings.start is not None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from headstart.config import PretrainSettings, ReportSettings
 from headstart.data.atomic import sha256_of
 from headstart.data.files import list_files
-from headstart.data.image_files import data_files, walk
 from headstart.errors import InputError
 from headstart.events import Events
 from headstart.recipes.unfinished import begun_with
@@ -104,16 +103,13 @@ def pretrained_with(
 ) -> dict[str, object]:
     """What decides a report's pretraining, the time for it left out: that may grow.
 
-    left_out: numbers of the corpus documents that must not be learnt. corpus: its `corpus_digest`.
+    left_out: numbers of the corpus documents that must not be learnt. corpus: its digest.
     """
     decisive = decisive_settings(settings, without=frozenset({"budget", "seed", "data.paths"}))
     return {**decisive, CORPUS: corpus, LEFT_OUT: sorted(left_out)}
 
 
 def corpus_digest(paths: tuple[str, ...]) -> str:
-    """Digest of the names and contents of a corpus' files, wherever they are."""
-    files: set[Path] = set()
-    for path in map(Path, paths):
-        images = walk(path)[0] if path.is_dir() else []
-        files |= set(images) | set(data_files(path) if images else list_files([path]))
+    """Digest of the names and contents of a corpus' text files, wherever they are."""
+    files = set(list_files(paths)) if paths else set[Path]()
     return digest_of({"files": sorted([file.name, sha256_of(file)] for file in files)})
