@@ -95,6 +95,9 @@ def test_a_report_ends_with_a_verdict_a_page_and_every_arm(tmp_path):
     assert load_model(tmp_path / "run" / "pretrained" / "model").family.name == "modern"
     scores = {(c["arm"], c["labels"]): c["score"] for c in record["cells"] if c["seed"] == 0}
     assert scores["tfidf", 200] > scores["majority", 200] + 0.2
+    done = [cell for cell in record["cells"] if cell["status"] == "done"]
+    # reading the inputs is a cost, of whatever had time to run
+    assert {c["arm"] for c in done if not c["before"] > 0} == {"majority"}
 
 
 def test_a_stopped_report_goes_on_with_its_finished_cells(tmp_path):

@@ -356,7 +356,7 @@ def test_a_cell_counts_its_share_of_features_that_all_cells_share_and_forecasts_
         assert expected_seconds(table, name, 50) < 20
 
 
-def test_a_tuned_network_counts_the_features_of_the_head_that_its_training_begins_with():
+def test_a_tuned_network_counts_its_encoded_texts_and_the_features_of_its_first_head():
     data = labelled(60)
     train, test = data.take(np.arange(50)), data.take(np.arange(50, 54))
     settings = TransferSettings(precision="fp32", threads=1, epochs=1, min_steps=1, lr=1e-3)
@@ -364,13 +364,14 @@ def test_a_tuned_network_counts_the_features_of_the_head_that_its_training_begin
     cache = feature_cache(begin, settings)
     cache.of(train.inputs)
     cache.seconds = 50.0  # one a text
+    making = Making(row_s=2.0)  # of the encoded texts
     entered = [
-        Transfer(arm("with"), begin, train, test.inputs, "full", settings, 0, cache),
+        Transfer(arm("with"), begin, train, test.inputs, "full", settings, 0, cache, making=making),
         Transfer(arm("without"), begin, train, test.inputs, "full", settings, 0),
     ]
     table = ScoreTable()
     run_arms(entered, replace(race(table), labels=train.labels, gold=test.labels, seeds=(0,)))
-    assert [cell.before for cell in table.done("with")] == [10.0, 40.0]
+    assert [cell.before for cell in table.done("with")] == [10 + 2 * 14, 40 + 2 * 44]
     assert [cell.before for cell in table.done("without")] == [0.0, 0.0]
 
 

@@ -18,7 +18,7 @@ from headstart.evaluate.features import FeatureCache
 from headstart.evaluate.transfer import Start, depths, feature_cache
 from headstart.recipes.building import transfer_settings
 from headstart.recipes.medium import Medium, Rows
-from headstart.recipes.report_media import linear
+from headstart.recipes.report_media import linear, timed
 from headstart.report.arms import Linear, Making
 from headstart.report.cells import Arm, draw
 from headstart.tasks import Kind
@@ -54,7 +54,8 @@ def frozen_features(
     train = rows[0]
     used, centre = _used(train, settings), _centre(len(train))
     read = np.union1d(used, centre)
-    inputs = [medium.encode(some, own) for some in (train.take(read), *rows[1:])]
+    chosen = (train.take(read), *rows[1:])
+    inputs, encode_s = timed(lambda: [medium.encode(some, own) for some in chosen])
 
     def sides(source: FeatureCache) -> list[np.ndarray]:
         made = [source.of(side) for side in inputs]
@@ -67,6 +68,7 @@ def frozen_features(
     caches = {n: cache.through(n) for n in depths(own, how)}
     made = {n: sides(one) for n, one in caches.items()}
     row_s = sum(one.seconds for one in caches.values()) / max(1, cache.read)
+    row_s += encode_s / sum(map(len, chosen))
     inner = {f"after {n} blocks": some for n, some in made.items() if n}
     return Frozen(made[0], cache, inner, Making(row_s=row_s))
 

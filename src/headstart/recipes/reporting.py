@@ -34,7 +34,7 @@ from headstart.recipes.naming import short_names
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.report_commands import following, repeat, repeat_cell
 from headstart.recipes.report_features import frozen_features
-from headstart.recipes.report_media import Found, Ground, ground_of
+from headstart.recipes.report_media import Found, Ground, ground_of, timed
 from headstart.recipes.report_result import ReportResult
 from headstart.recipes.same_cells import (
     CELLS,
@@ -44,7 +44,7 @@ from headstart.recipes.same_cells import (
 )
 from headstart.recipes.telling import echo
 from headstart.recipes.unfinished import digest_of_start
-from headstart.report.arms import Contestant, Majority, Race, Transfer, run_arms
+from headstart.report.arms import Contestant, Majority, Making, Race, Transfer, run_arms
 from headstart.report.cells import Arm, ScoreTable
 from headstart.report.render import write_report
 from headstart.report.report import DataSummary, Facts, build_report
@@ -313,14 +313,15 @@ def _trained(
     own: Start, cache: FeatureCache, task: Task, settings: ReportSettings
 ) -> list[Transfer]:
     """The arms that train the network: the pretrained one, and its twin from scratch."""
-    train = examples_of(task.train, task.medium, own)
-    test = task.medium.encode(task.test, own)
+    train, train_s = timed(lambda: examples_of(task.train, task.medium, own))
+    test, test_s = timed(lambda: task.medium.encode(task.test, own))
+    making = Making(row_s=(train_s + test_s) / (len(task.train) + len(task.test)))
     model = own.model
     twin = build_model(model.config, family=model.family, style=model.style, seed=FIXED_SEED)
     scratch = replace(own, model=twin, heads={}, pretrained=False)
     how = transfer_settings(settings)
     seed = FIXED_SEED
-    arms = [Transfer(SCRATCH, scratch, train, test, "full", how, seed)]
+    arms = [Transfer(SCRATCH, scratch, train, test, "full", how, seed, making=making)]
     methods: list[tuple[Method, Arm, int]] = [
         ("full", FULL, 1),
         ("lora", LORA, 2),
@@ -328,7 +329,9 @@ def _trained(
     ]
     for method, arm, wave in methods:
         if settings.transfer.method in ("auto", method):
-            arms.append(Transfer(arm, own, train, test, method, how, seed, cache, wave))
+            arms.append(
+                Transfer(arm, own, train, test, method, how, seed, cache, wave, making=making)
+            )
     return arms
 
 

@@ -58,7 +58,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Making:
-    """What features cost that were made once for all cells, in seconds.
+    """What was made once for all cells, features or encoded inputs, and its seconds.
 
     fit_s: of fitting what makes them, which a cell alone needs too. row_s: of each input.
     """
@@ -188,6 +188,7 @@ class Transfer:
     """A network that learns by one method.
 
     start: pretrained, or fresh weights. cache: the start's frozen features, shared by all cells.
+    making: of the inputs, which were encoded once.
     Where there is something to choose (the scratch twin's rate and passes), it is chosen inside the
     labels that `first_seed` draws, for each label count, and kept for the other seeds.
     """
@@ -201,6 +202,7 @@ class Transfer:
     first_seed: int
     cache: FeatureCache | None = None
     wave: int = 1
+    making: Making = Making()
     chosen: dict[int, Choice] = field(default_factory=dict)
 
     def run(self, rows: np.ndarray, labels: np.ndarray, seed: int, *, poll: Poll = never) -> Answer:
@@ -224,7 +226,9 @@ class Transfer:
             poll=part(poll, choosing, 1 - choosing),
         )
         answers = fitted.answers(self.test, poll=part(poll, 0.0, 0.0))
-        before = 0.0 if self.cache is None else self.cache.spared - spared
+        before = self.making.of(len(rows) + len(self.test))
+        if self.cache is not None:
+            before += self.cache.spared - spared
         return Answer(answers, fitted.settings, once, before)
 
     def recall(self, table: ScoreTable) -> None:
