@@ -103,6 +103,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{rows:,} labelled rows repeat one that is held out: left out of training",
         "有 {rows:,} 条标注样本与留出的样本重复：不参与训练",
     ),
+    "files_more": (
+        "... and {more:,} more ways of reading files",
+        "……另有 {more:,} 种读法",
+    ),
     "corpus_read": (
         "corpus: {documents:,} documents in {files:,} files "
         "({set_aside:,} set aside, {rejected:,} rejected)",

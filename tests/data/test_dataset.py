@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from headstart.data.check import check_data
-from headstart.data.dataset import Corpus, load_labelled
+from headstart.data.corpus import Corpus, column_of_all
+from headstart.data.dataset import load_labelled
 from headstart.errors import InputError
+from headstart.words import in_language
 from real_data import data_dir
 
 
@@ -169,11 +171,62 @@ def test_a_folder_becomes_documents_in_a_fixed_order_as_often_as_asked(tmp_path)
 def test_the_survey_counts_and_echoes_what_was_decided(tmp_path):
     report = Corpus(corpus_folder(tmp_path)).survey()
     assert (report.files, report.documents, report.quarantined, report.rejected) == (3, 62, 1, 0)
-    assert [shape.note for shape in report.shapes] == [
-        "one document a line",
-        "the whole file is one document",
-        "JSON, fields id, text",
+    assert list(report.notes) == [
+        "a.txt: one document a line",
+        "b.md: the whole file is one document",
+        "c.jsonl: JSON, fields id, text; text 'text'",
     ]
+    for name in ("d", "e"):
+        (tmp_path / f"{name}.md").write_text("# Another")
+    alike = Corpus(tmp_path).survey().notes[1]
+    assert alike == "b.md and 2 more: the whole file is one document"
+    assert in_language(alike, "zh") == "b.md 及另外 2 个文件：整个文件是一篇文档"
+    told = Corpus(tmp_path / "sub" / "c.jsonl", text="id").survey().notes
+    assert list(told) == ["c.jsonl: JSON, fields id, text; text 'id'"]
+
+
+def table_of_texts(place, **columns):
+    """Twenty rows; columns: what a value is repeated of, and how often."""
+    place.parent.mkdir(exist_ok=True)
+    rows = ([f"{word} {n} " * times for word, times in columns.values()] for n in range(20))
+    place.write_text("\n".join([",".join(columns), *map(",".join, rows)]) + "\n")
+    return place
+
+
+def test_texts_that_a_corpus_is_not_read_of_are_told_once(tmp_path):
+    columns = {"id": ("i", 1), "问题": ("why", 9), "answer": ("so", 9), "hint": ("h", 1)}
+    for name in ("a", "b"):
+        place = table_of_texts(tmp_path / "tables" / f"{name}.csv", **columns)
+    found = Corpus(place.parent).survey()
+    first = place.parent / "a.csv"
+    said = (
+        f"W-DATA-065 {first}: only the column '问题' is read, but texts stand in answer too. Write "
+        "--text '问题+answer' to read them as one text."
+    )
+    assert [str(one) for one in found.problems] == [said]
+    assert in_language(said, "zh") == (
+        f"W-DATA-065 {first}: 只读取“问题”列，但 answer 中也有文本。写 --text '问题+answer' "
+        "可把它们连成一条文本读取。"
+    )
+    assert [str(one) for one in check_data(first).problems if "065" in one.code] == [said]
+    both = Corpus(place.parent, text="问题+answer")
+    assert both.survey().problems == ()
+    assert set(next(both.texts()).split()) == {"why", "so", "0"}
+    labelled = table_of_texts(tmp_path / "labelled.csv", **columns, label=("l", 1))
+    assert not any("065" in one.code for one in check_data(labelled).problems)
+
+
+def test_a_column_is_of_a_whole_corpus_if_every_table_has_it(tmp_path):
+    table_of_texts(tmp_path / "a.csv", title=("t", 1), body=("b", 9))
+    (tmp_path / "notes.txt").write_text("no table")
+    paths = [str(tmp_path)]
+    assert column_of_all(paths, "title+body") == "title+body"
+    assert column_of_all(paths, "body") == "body"
+    assert [column_of_all(paths, None), column_of_all([], "body")] == [None, None]
+    assert column_of_all([str(tmp_path / "notes.txt")], "body") is None
+    table_of_texts(tmp_path / "b.csv", title=("t", 1), text=("b", 9))
+    assert column_of_all(paths, "title+body") is None
+    assert column_of_all(paths, "title") == "title"
 
 
 def test_lines_or_whole_files_can_be_asked_for(tmp_path):

@@ -71,3 +71,19 @@ def test_the_bag_of_words_controls_know_all_parts_of_a_corpus_that_is_too_large(
     tfidf = ground.controls(train, test, Silent())[0]
     # "late" is known of the corpus alone; of the test rows' other words none is
     assert (tfidf.test[0].nnz, tfidf.test[1].nnz) == (1, 0)
+
+
+def test_a_corpus_is_read_of_the_columns_of_the_labelled_texts_where_it_has_them(tmp_path):
+    rows = [(f"head {n}", f"body {n}", "no" if n % 2 else "yes") for n in range(8)]
+    train = labelled(tmp_path / "train.csv", rows, header="title,body,label")
+    free = [(f"title {n}", f"a longer text {n}") for n in range(20)]
+    corpus = labelled(tmp_path / "corpus.csv", free, header="title,body")
+    given = {"corpus": [str(corpus)], "data.text": "title+body"}
+    ground = TextGround(make_settings(ReportSettings, given=given))
+    read = load_labelled(train, text="title+body")
+    ground.leaks(read, read)
+    assert ground.text == "title+body"
+    assert next(ground.corpus.texts()) == "title 0 a longer text 0"
+    other = TextGround(make_settings(ReportSettings, given={**given, "data.text": "head"}))
+    other.leaks(read, read)
+    assert (other.text, next(other.corpus.texts())) == (None, "a longer text 0")

@@ -21,6 +21,7 @@ from headstart.data.content import (
     Lengths,
     LongTexts,
     label_warnings,
+    unread_texts,
 )
 from headstart.data.corpus import Corpus
 from headstart.data.dataset import filled, label_by_name, likely_label
@@ -194,7 +195,11 @@ def _check_table(
     others = [column for column in shape.columns if column != label_column]
     text_column = text or likely_text(sample, others or list(shape.columns))
     if text is None:
-        tally.problems += other_half(others, text_column, source)
+        tally.problems += (
+            other_half(others, text_column, source)
+            if label_column is not None
+            else unread_texts(sample, shape.columns, text_column, source)
+        )
     absent = _absent(sample[0], shape, text_column, label)
     if absent:
         tally.problems += absent

@@ -7,6 +7,7 @@ of them changes a record.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +19,10 @@ from headstart.data.labels import (
     no_value_among_numbers,
 )
 from headstart.data.personal import PersonalCounts, Where
-from headstart.data.record import Problem, Row, problem, quoted
+from headstart.data.record import Problem, Row, problem, quoted, shown
 from headstart.data.vocabulary import CJK
 
+UNREAD_SHARE = 0.25  # of the read column's characters, from which another is worth a word
 MOST_CLASSES = 10_000  # beyond, labels are not looked at as classes
 
 _CONTENT: tuple[tuple[int, re.Pattern[str], str, str], ...] = (
@@ -209,3 +211,29 @@ def label_warnings(
     if kind != "number" and not texts and len(classes) < MOST_CLASSES:
         found += class_warnings(values, separator, kind, source, column)
     return found
+
+
+def unread_texts(
+    sample: Sequence[Row], columns: Sequence[str], text: str, source: str
+) -> list[Problem]:
+    """A warning if columns of a table without labels hold texts beside the one that is read."""
+    values = {name: [row.fields.get(name, "") for row in sample] for name in columns}
+    least = UNREAD_SHARE * sum(map(len, values.get(text, ())))
+    others = [
+        name
+        for name, cells in values.items()
+        if name != text and sum(map(len, cells)) >= least and look_written(cells)
+    ]
+    if not others:
+        return []
+    every = shlex.quote("+".join(name for name in columns if name == text or name in others))
+    return [
+        problem(
+            65,
+            "warn",
+            source=source,
+            message=f"only the column '{shown(text)}' is read, but texts stand in "
+            f"{', '.join(map(shown, others))} too.",
+            fix=f"Write --text {every} to read them as one text.",
+        )
+    ]

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from headstart.data.files import Document, Shape, list_files, look_at, read_documents
-from headstart.data.record import Problem, stop_at
+from headstart.data.columns import likely_text
+from headstart.data.content import unread_texts
+from headstart.data.files import Document, list_files, look_at, read_documents, table_sample
+from headstart.data.record import Problem, shown, stop_at
 
 BadRows = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What one pass over a corpus found. shapes: how each file is read, for echoing.
+    """What one pass over a corpus found. notes: how its files are read, those alike together.
 
     quarantined: records set aside. problems: all of them, quarantined, rejected and warnings.
     """
@@ -31,7 +33,7 @@ class CorpusReport:
     characters: int
     quarantined: int
     rejected: int
-    shapes: tuple[Shape, ...]
+    notes: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
@@ -93,9 +95,8 @@ class Corpus:
     def survey(self) -> CorpusReport:
         """Go through everything once and count."""
         files = list_files(self._paths)
-        looks = [look_at(path, encoding=self.encoding, text=True) for path in files]
+        notes, problems = self._how(files)
         documents = characters = 0
-        problems: list[Problem] = []
         for item in self._read():
             if isinstance(item, Document):
                 documents += 1
@@ -103,16 +104,52 @@ class Corpus:
             else:
                 problems.append(item)
         outcomes = Counter(one.outcome for one in problems)
-        shapes = tuple(look for look in looks if isinstance(look, Shape))
         return CorpusReport(
             len(files),
             documents,
             characters,
             outcomes["quarantine"],
             outcomes["reject"],
-            shapes,
+            tuple(notes),
             tuple(problems),
         )
 
+    def _how(self, files: Sequence[Path]) -> tuple[list[str], list[Problem]]:
+        """How files are read, and what is odd about that, said once of all that are alike."""
+        alike: dict[str, list[str]] = {}
+        problems: list[Problem] = []
+        for path in files:
+            shape = look_at(path, encoding=self.encoding, text=True)
+            if isinstance(shape, Problem):
+                continue  # it is met again where its documents would be read
+            how, odd = shape.note, list[Problem]()
+            if shape.columns:
+                sample = table_sample(path, shape)
+                column = self.text or likely_text(sample, shape.columns)
+                how += f"; text {shown(column)!r}"
+                if self.text is None:
+                    odd = unread_texts(sample, shape.columns, column, shape.source)
+            if how not in alike:
+                problems += odd
+            alike.setdefault(how, []).append(path.name)
+        notes = [
+            f"{name}: {how}" if not more else f"{name} and {len(more):,} more: {how}"
+            for how, (name, *more) in alike.items()
+        ]
+        return notes, problems
+
     def _read(self) -> Iterator[Document | Problem]:
         return read_documents(self._paths, text=self.text, encoding=self.encoding, lines=self.lines)
+
+
+def column_of_all(
+    paths: Sequence[str], text: str | None, *, encoding: str | None = None
+) -> str | None:
+    """The column or columns `text`, if every table under the paths has them; None otherwise."""
+    if text is None or not paths:
+        return None
+    looks = [look_at(path, encoding=encoding, text=True) for path in list_files(paths)]
+    tables = [look.columns for look in looks if not isinstance(look, Problem) and look.columns]
+    wanted = text.split("+")
+    known = all(text in columns or set(wanted) <= set(columns) for columns in tables)
+    return text if tables and known else None

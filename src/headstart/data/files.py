@@ -43,12 +43,14 @@ __all__ = [
     "look_at",
     "read_documents",
     "read_rows",
+    "table_sample",
 ]
 
 TEXT_SUFFIXES = (".txt", ".md")
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
 LONGEST_DOCUMENT = 1_000_000  # characters of a plain text file that make one document
 LINES_OF_A_LIST = 50
+SAMPLE_ROWS = 200  # of a table, by which its columns are told apart
 
 Format = Literal["text", "delimited", "json", "parquet"]
 
@@ -276,7 +278,7 @@ def _column_documents(path: Path, shape: Shape, text: str | None) -> Iterator[Do
             yield row
             continue
         if column is None:
-            column = _text_column(path, shape)
+            column = likely_text(table_sample(path, shape), shape.columns)
         value = text_of(row, column)
         if isinstance(value, Problem):
             yield value
@@ -294,10 +296,10 @@ def _column_documents(path: Path, shape: Shape, text: str | None) -> Iterator[Do
             )
 
 
-def _text_column(path: Path, shape: Shape) -> str:
-    rows = islice(read_rows(path, encoding=shape.encoding or None), 200)
-    sample = [row for row in rows if isinstance(row, Row)]
-    return likely_text(sample, shape.columns)
+def table_sample(path: Path, shape: Shape) -> list[Row]:
+    """The first usable rows of a table, by which columns are told apart."""
+    rows = islice(read_rows(path, encoding=shape.encoding or None), SAMPLE_ROWS)
+    return [row for row in rows if isinstance(row, Row)]
 
 
 def _format(path: Path, *, text: bool) -> Format:

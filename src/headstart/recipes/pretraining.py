@@ -42,7 +42,7 @@ from headstart.recipes.building import (
     window_length,
 )
 from headstart.recipes.results import PretrainResult
-from headstart.recipes.telling import echo, tell
+from headstart.recipes.telling import echo, tell, tell_files
 from headstart.recipes.text_medium import tokenizer_of
 from headstart.settings_file import to_yaml
 from headstart.tasks import tokenized, vocabulary_of
@@ -168,6 +168,7 @@ def prepare_corpus(
         bad_rows="skip",
     )
     survey = corpus.survey()
+    tell_files(survey.notes, events)
     events.note(
         say(
             "corpus_read",

@@ -17,7 +17,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from headstart.config import PretrainSettings, ReportSettings
-from headstart.data.dataset import Corpus, Labelled
+from headstart.data.corpus import Corpus, column_of_all
+from headstart.data.dataset import Labelled
 from headstart.data.image_leaks import ImageLeakReport, find_image_leaks
 from headstart.data.images import Images, LabelledImages
 from headstart.data.leaks import LeakReport, find_leaks
@@ -76,7 +77,12 @@ class Found:
 
 
 class Ground(Protocol):
-    """The unlabelled side of a report, and the arms that need no network."""
+    """The unlabelled side of a report, and the arms that need no network.
+
+    text: the column that is read of the corpus' tables; None: it is found.
+    """
+
+    text: str | None
 
     def leaks(self, train: Rows, test: Rows) -> Found:
         """What of the test rows is in the corpus or among the training rows; the corpus is kept
@@ -150,10 +156,15 @@ def _each(transform: Callable[[list[str]], Features], sides: Sequence[list[str]]
 
 
 class TextGround:
-    """Unlabelled texts; TF-IDF and LSA as controls."""
+    """Unlabelled texts; TF-IDF and LSA as controls.
+
+    Tables of the corpus that have the columns of the labelled texts are read as these are.
+    """
 
     def __init__(self, settings: ReportSettings):
         self.settings = settings
+        named, encoding = settings.data.text, settings.data.encoding
+        self.text = column_of_all(settings.corpus, named, encoding=encoding)
         self.found: LeakReport | None = None
         self.corpus: Corpus | None = None
         self._pool: Labelled | None = None
@@ -167,7 +178,8 @@ class TextGround:
         corpus = None
         if self.settings.corpus:
             encoding = self.settings.data.encoding
-            corpus = Corpus(self.settings.corpus, encoding=encoding, bad_rows="skip")
+            paths = self.settings.corpus
+            corpus = Corpus(paths, text=self.text, encoding=encoding, bad_rows="skip")
         found = self.found = find_leaks(corpus, test=test.texts, train=train.texts)
         self.corpus = None if corpus is None else corpus.without(found.drop)
         return Found.of(found)
@@ -232,6 +244,8 @@ class TextGround:
 
 class ImageGround:
     """Unlabelled images; pixels, nearest neighbours and HOG as controls."""
+
+    text: str | None = None
 
     def __init__(self, medium: ImageMedium, settings: ReportSettings, folder: Path, events: Events):
         self.medium, self.settings, self.events = medium, settings, events

@@ -251,7 +251,7 @@ def _pretrained(
         )
     inner = PretrainSettings(
         data=settings.data.model_copy(
-            update={"paths": settings.corpus, "text": None, "label": None}
+            update={"paths": settings.corpus, "text": task.ground.text, "label": None}
         ),
         images=settings.images.model_copy(update={"column": None}),
         model=settings.model,

@@ -25,3 +25,11 @@ def tell(problems: Sequence[Problem], events: Events) -> None:
     left = len(problems) - MOST_TOLD
     if left > 0:
         events.note(say("problems_more", more=left))
+
+
+def tell_files(notes: Sequence[str], events: Events) -> None:
+    """Say how files are read, in the first ways, and how many more ways there are."""
+    for line in notes[:MOST_TOLD]:
+        events.note(line)
+    if len(notes) > MOST_TOLD:
+        events.note(say("files_more", more=len(notes) - MOST_TOLD))

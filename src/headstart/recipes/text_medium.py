@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from headstart.abilities import ARRANGEMENTS
 from headstart.batch import Sequences
 from headstart.config import Family, LabelSettings, ModelSettings, TextSettings
-from headstart.data.dataset import Corpus, Labelled, load_labelled
+from headstart.data.corpus import Corpus, column_of_all
+from headstart.data.dataset import Labelled, load_labelled
 from headstart.data.image_kind import Reads
 from headstart.data.leaks import find_leaks
 from headstart.data.text import demand_ids, encode, load_tokenizer, train_tokenizer
@@ -118,7 +119,9 @@ class TextMedium:
         self, paths: Sequence[str], apart: Sequence[Rows], *, most: int, place: Path
     ) -> tuple[Rows, int]:
         """Read from the files, never held whole."""
-        corpus = Corpus(paths, encoding=self.settings.encoding, bad_rows="skip")
+        encoding = self.settings.encoding
+        text = column_of_all(paths, self.settings.text, encoding=encoding)
+        corpus = Corpus(paths, text=text, encoding=encoding, bad_rows="skip")
         leaks = find_leaks(corpus, test=[text for part in apart for text in _texts(part).texts])
         pool = pool_of_texts(corpus.without(leaks.drop), str(paths[0]), most=most)
         return pool, len(leaks.drop)
