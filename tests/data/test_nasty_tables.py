@@ -9,7 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from headstart.data.check import check_data
+from headstart.data.corpus import Corpus
 from headstart.data.dataset import load_labelled
+from headstart.data.delimited import SAMPLE_LINES
 from headstart.data.files import Row, look_at, read_rows
 from headstart.data.record import spreadsheet_safe
 from headstart.errors import InputError
@@ -289,6 +291,27 @@ def test_12_a_list_at_the_top_and_pretty_printed_json_are_read(tmp_path):
         for indent in (None, 2):
             path = write(tmp_path, f"{number}{indent}.json", json.dumps(data, indent=indent))
             assert rows_of(path)[0] == [["a", "x"], ["b", ""]]
+
+
+def test_12_pretty_printed_json_may_be_longer_than_what_a_format_is_told_by(tmp_path):
+    records = [{"more": list(range(50)), "text": f"words {n}"} for n in range(40)]
+    path = write(tmp_path, "a.json", json.dumps(records, indent=2))
+    assert len(path.read_text().splitlines()) > SAMPLE_LINES
+    assert list(Corpus(path).texts()) == [f"words {n}" for n in range(40)]
+    (note,) = check_data(path).notes
+    assert note == "a.json: JSON, fields more, text; text 'text'"
+    one = write(tmp_path, "b.json", json.dumps([{"text": "a", "more": list(range(999))}], indent=2))
+    assert list(Corpus(one).texts()) == ["a"]
+
+
+def test_12_records_without_fields_are_set_aside(tmp_path):
+    path = write(tmp_path, "a.jsonl", '{"text": "a"}\n{}\n')
+    said = f"Q-DATA-066 {path}:2: the record has no fields. Fill it in, or remove the row."
+    assert [str(one) for one in Corpus(path).survey().problems] == [said]
+    only = write(tmp_path, "b.jsonl", "{}\n{}\n")
+    report = check_data(only)
+    assert (report.rows, report.accepted, report.quarantined, report.usable) == (2, 0, 2, False)
+    assert Corpus(only, bad_rows="skip").survey().documents == 0
 
 
 def test_13_late_columns_changing_types_and_huge_numbers_stay_text(tmp_path):

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -162,11 +162,13 @@ def _look_inside(path: Path, kind: Format, encoding: str | None) -> Shape | Prob
     source = str(path)
     with open_bytes(path) as stream:
         found = find_encoding(stream, path, encoding)
-    sample = list(islice(numbered_lines(path, found), SAMPLE_LINES))
+    lines = numbered_lines(path, found)
+    sample = list(islice(lines, SAMPLE_LINES))
     if not any(line.strip() for _, line in sample):
         return _empty(source)
     if kind == "json":
-        rows = [r for r in islice(json_rows(sample, source=source), 20) if isinstance(r, Row)]
+        read = islice(json_rows(chain(sample, lines), source=source), 20)
+        rows = [row for row in read if isinstance(row, Row)]
         columns = tuple(dict.fromkeys(name for row in rows for name in row.fields))
         return Shape(source, kind, found, columns, f"JSON, fields {', '.join(columns)}")
     if kind == "delimited":

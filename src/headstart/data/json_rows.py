@@ -119,6 +119,15 @@ def _row(found: object, source: str, number: int) -> Row | Problem:
             message=f"the record is {what}, but must be an object with named fields.",
             fix='Write records like {"text": "...", "label": "..."}.',
         )
+    if not found:
+        return problem(
+            66,
+            "quarantine",
+            source=source,
+            line=number,
+            message="the record has no fields.",
+            fix="Fill it in, or remove the row.",
+        )
     fields = {name: _text(value) for name, value in found.items()}
     for name, value in fields.items():
         if not value.isascii() and _SURROGATE.search(value):
