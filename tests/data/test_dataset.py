@@ -216,6 +216,21 @@ def test_texts_that_a_corpus_is_not_read_of_are_told_once(tmp_path):
     assert not any("065" in one.code for one in check_data(labelled).problems)
 
 
+def test_texts_that_are_json_objects_are_told(tmp_path):
+    chats = [[{"role": "user", "content": f"hello {n}"}] for n in range(20)]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    said = (
+        f'W-DATA-069 {path}:1 column "messages": the texts are JSON objects, which are read as '
+        'they stand, with their names and brackets: "[{"role":"user","content":"hello 0"}]". Write '
+        "the words alone into a column of their own."
+    )
+    assert [str(one) for one in Corpus(path).survey().problems] == [said]
+    assert [str(one) for one in check_data(path).problems if "069" in one.code] == [said]
+    path.write_text("".join(json.dumps({"messages": ["hello", "you"]}) + "\n" for _ in chats))
+    assert Corpus(path).survey().problems == ()
+
+
 def test_a_column_is_of_a_whole_corpus_if_every_table_has_it(tmp_path):
     table_of_texts(tmp_path / "a.csv", title=("t", 1), body=("b", 9))
     (tmp_path / "notes.txt").write_text("no table")

@@ -13,6 +13,7 @@ from headstart.data.corpus import Corpus
 from headstart.data.dataset import load_labelled
 from headstart.data.delimited import SAMPLE_LINES
 from headstart.data.files import Row, look_at, read_rows
+from headstart.data.image_kind import holds_images
 from headstart.data.record import spreadsheet_safe
 from headstart.errors import InputError
 
@@ -293,6 +294,45 @@ def test_12_a_list_at_the_top_and_pretty_printed_json_are_read(tmp_path):
             assert rows_of(path)[0] == [["a", "x"], ["b", ""]]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text": ["a", "b"], "label": ["x", None]},
+        {"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": None}},  # pandas' to_json()
+        {"0": {"text": "a", "label": "x"}, "1": {"text": "b", "label": None}},
+        {"columns": ["text", "label"], "index": [0, 1], "data": [["a", "x"], ["b", None]]},
+        {"schema": {"fields": []}, "data": [{"text": "a", "label": "x"}, {"text": "b"}]},
+    ],
+    ids=["columns", "numbered cells", "numbered records", "split", "table"],
+)
+def test_12_one_json_text_with_many_records_is_read_however_they_are_laid_out(data, tmp_path):
+    rows, problems = rows_of(write(tmp_path, "a.json", json.dumps(data)))
+    assert [row[0] for row in rows] == ["a", "b"]
+    assert rows[0][1] == "x"
+    assert problems == []
+
+
+def test_12_what_is_one_record_stays_one(tmp_path):
+    for data in (
+        {"text": "a", "label": "x"},
+        {"text": "a", "spans": [1, 2], "more": {"0": 1}},
+        {"text": ["a", "b"], "label": ["x"]},  # of unlike length: no columns
+        {"text": {"a": 1}, "label": {"b": 2}},
+    ):
+        rows, problems = rows_of(write(tmp_path, "a.json", json.dumps(data)))
+        assert (len(rows), problems) == (1, [])
+    split = {"columns": ["text", "label"], "data": [["a", "x"], ["b", "y", "z"]]}
+    path = write(tmp_path, "a.json", json.dumps(split))
+    rows, problems = rows_of(path)
+    assert (rows, [one[:10] for one in problems]) == ([["a", "x"]], ["E-DATA-016"])
+    several = {"train": [{"text": "a"}], "test": [{"text": "b"}]}
+    (only,) = Corpus(write(tmp_path, "b.json", json.dumps(several))).survey().problems
+    assert str(only) == (
+        f"E-DATA-067 {tmp_path / 'b.json'}: the file holds 2 lists of records (train, test). Write "
+        "each list into a file of its own."
+    )
+
+
 def test_12_pretty_printed_json_may_be_longer_than_what_a_format_is_told_by(tmp_path):
     records = [{"more": list(range(50)), "text": f"words {n}"} for n in range(40)]
     path = write(tmp_path, "a.json", json.dumps(records, indent=2))
@@ -361,6 +401,22 @@ def test_14_parquet_values_become_exact_text(tmp_path):
         ["a", "9007199254740993", "1.10", "1970-01-01T08:00:00+08:00", '{"k":[1]}'],
         ["b", "", "2.00", "", '{"k":[]}'],
     ]
+
+
+def test_14_bytes_that_are_text_are_read_as_text(tmp_path):
+    path = tmp_path / "a.parquet"
+    texts = [f"句子 {n}".encode() for n in range(80)] + [b"caf\xe9", None]
+    parquet.write_table(table(text=texts, label=["x", "y"] * 41), path)
+    rows, problems = rows_of(path)
+    assert (rows[0], rows[-1], len(rows)) == (["句子 0", "x"], ["", "y"], 81)
+    assert problems == [
+        'Q-DATA-068 a.parquet:81 column "text": the bytes are not UTF-8: "caf\\xe9". Store the '
+        "column as text."
+    ]
+    assert not holds_images([path])
+    assert check_data(path).notes == (
+        "a.parquet: Parquet, columns text, label; text 'text', label 'label'",
+    )
 
 
 def test_14_damaged_parquet_is_never_a_traceback_nor_wrong_rows(tmp_path):

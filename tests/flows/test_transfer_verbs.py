@@ -248,6 +248,11 @@ BAD = [
         "bad.csv: every row has the label 'ham', so there is nothing to tell apart. "
         "Add rows of another class.",
     ),
+    (
+        "text,label\n" + "".join(f"text {n},class{n}\n" for n in range(9)),
+        "bad.csv: no class has rows enough to hold one out for testing; label more, or give a test "
+        "file with --test",
+    ),
 ]
 
 

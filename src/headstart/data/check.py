@@ -21,6 +21,7 @@ from headstart.data.content import (
     Lengths,
     LongTexts,
     label_warnings,
+    texts_in_json,
     unread_texts,
 )
 from headstart.data.corpus import Corpus
@@ -200,6 +201,7 @@ def _check_table(
             if label_column is not None
             else unread_texts(sample, shape.columns, text_column, source)
         )
+    tally.problems += texts_in_json(sample, text_column, source)
     absent = _absent(sample[0], shape, text_column, label)
     if absent:
         tally.problems += absent

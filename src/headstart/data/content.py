@@ -6,6 +6,7 @@ of them changes a record.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections import Counter
@@ -237,3 +238,33 @@ def unread_texts(
             fix=f"Write --text {every} to read them as one text.",
         )
     ]
+
+
+def texts_in_json(sample: Sequence[Row], text: str, source: str) -> list[Problem]:
+    """A warning if most texts of a column are JSON objects, or lists of them."""
+    filled = [(row.line, row.fields[text]) for row in sample if row.fields.get(text)]
+    found = [(line, value) for line, value in filled if _is_objects(value)]
+    if not found or 2 * len(found) <= len(filled):
+        return []
+    return [
+        problem(
+            69,
+            "warn",
+            source=source,
+            line=found[0][0],
+            column=text,
+            message="the texts are JSON objects, which are read as they stand, with their names "
+            f"and brackets: {quoted(found[0][1])}.",
+            fix="Write the words alone into a column of their own.",
+        )
+    ]
+
+
+def _is_objects(value: str) -> bool:
+    if not value.startswith(("{", "[{")):
+        return False
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    return True

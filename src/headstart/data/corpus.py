@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from headstart.data.columns import likely_text
-from headstart.data.content import unread_texts
+from headstart.data.content import texts_in_json, unread_texts
 from headstart.data.files import Document, list_files, look_at, read_documents, table_sample
 from headstart.data.record import Problem, shown, stop_at
 
@@ -127,8 +127,9 @@ class Corpus:
                 sample = table_sample(path, shape)
                 column = self.text or likely_text(sample, shape.columns)
                 how += f"; text {shown(column)!r}"
+                odd += texts_in_json(sample, column, shape.source)
                 if self.text is None:
-                    odd = unread_texts(sample, shape.columns, column, shape.source)
+                    odd += unread_texts(sample, shape.columns, column, shape.source)
             if how not in alike:
                 problems += odd
             alike.setdefault(how, []).append(path.name)

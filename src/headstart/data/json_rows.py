@@ -1,4 +1,4 @@
-"""JSON lines, or one JSON document with a list of objects, to rows whose values are exact text.
+"""JSON lines, or one JSON document with many records, to rows whose values are exact text.
 
 In: numbered lines. Out: rows, and problems that name the line.
 The surprise: numbers stay the characters of the file ("007", 2^53 + 1 and 0.10 are not changed),
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from headstart.data.delimited import Line
-from headstart.data.record import Problem, Row, problem, quoted
+from headstart.data.record import Problem, Row, problem, quoted, shown
 
 DEEPEST = 64
 LARGEST_DOCUMENT = 1 << 28  # characters of a JSON file that is one document, held in memory
@@ -225,14 +225,59 @@ def _document_rows(lines: Iterable[Line], *, source: str) -> Iterator[Row | Prob
     if isinstance(found, Problem):
         yield found
         return
-    items = found if isinstance(found, list) else _only_list(found)
+    items = found if isinstance(found, list) else _records(found, source)
+    if isinstance(items, Problem):
+        yield items
+        return
     for number, item in enumerate(items, start=1):
         yield _row(item, source, number)
 
 
-def _only_list(found: object) -> list[object]:
-    if isinstance(found, dict):
-        lists = [value for value in found.values() if isinstance(value, list)]
-        if len(lists) == 1 and lists[0] and all(isinstance(item, dict) for item in lists[0]):
-            return lists[0]
-    return [found]
+def _records(found: object, source: str) -> Sequence[object] | Problem:
+    """Records of an object, in any way that one is written with many; else it is one record.
+
+    These are one list of records beside other things, a list for each column, and what pandas
+    writes: the columns or the records numbered, or names and rows apart ("split").
+    """
+    if not isinstance(found, dict) or not found:
+        return [found]
+    lists = {name: value for name, value in found.items() if isinstance(value, list)}
+    of_records = [name for name, value in lists.items() if value and _all(value, dict)]
+    if len(of_records) == 1 and len(lists) == 1:
+        return lists[of_records[0]]
+    if len(of_records) > 1:
+        return problem(
+            67,
+            "reject",
+            source=source,
+            message=f"the file holds {len(of_records)} lists of records "
+            f"({', '.join(map(shown, of_records))}).",
+            fix="Write each list into a file of its own.",
+        )
+    names, rows = found.get("columns"), found.get("data")
+    if isinstance(names, list) and isinstance(rows, list) and _all(rows, list):
+        return [_named(list(map(str, names)), row) for row in rows]
+    if len(lists) == len(found) > 1 and len({len(value) for value in lists.values()}) == 1:
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    return _numbered(found) if _all(list(found.values()), dict) else [found]
+
+
+def _named(names: Sequence[str], cells: Sequence[object]) -> object:
+    """A record, or the cells alone if there are more or less of them than names."""
+    return dict(zip(names, cells, strict=True)) if len(cells) == len(names) else cells
+
+
+def _numbered(found: dict[str, dict[str, object]]) -> Sequence[object]:
+    """Records of an object of objects: columns whose cells are numbered, or numbered records."""
+    first, *others = (list(value) for value in found.values())
+    if first and _numbers(first) and all(keys == first for keys in others):
+        return [{name: cells[key] for name, cells in found.items()} for key in first]
+    return list(found.values()) if _numbers(list(found)) else [found]
+
+
+def _numbers(keys: Sequence[str]) -> bool:
+    return all(key.isdecimal() for key in keys)
+
+
+def _all(values: Sequence[object], kind: type) -> bool:
+    return all(isinstance(value, kind) for value in values)

@@ -32,6 +32,7 @@ _PLAIN_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 NO_VALUE = frozenset(
     (
         *("na", "n/a", "n.a.", "#n/a", "nan", "null", "none", "nil", "-", "--", "?"),
+        *("inf", "+inf", "-inf", "infinity", "-infinity", "#div/0!"),
         *("missing", "unknown", "无", "缺失", "未知"),
     )
 )

@@ -1,26 +1,29 @@
 """Parquet to rows whose values are exact text, read a thousand at a time.
 
 In: an open file. Out: rows, and problems that name the file.
-The surprise: columns of bytes (images) are left out unless one is asked for, null is the empty
-text, and lists become JSON.
+The surprise: columns of bytes (images) are left out unless one is asked for, but bytes that are
+text, which some writers do not mark as text, are text. Null is the empty text; lists become JSON.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import BinaryIO
 
 import pyarrow
 from pyarrow import parquet
 
-from headstart.data.record import Problem, Row, problem, shown
+from headstart.data.record import Problem, Row, problem, quoted, shown
 
 ROWS_AT_ONCE = 1000
 BLOBS_AT_ONCE = 64  # rows that hold images
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # images have some, texts have none
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,21 @@ class Blob:
 
 def parquet_columns(file: BinaryIO) -> list[str]:
     """Names of the columns that can be read as text. Raises pyarrow.ArrowException or OSError."""
-    schema = parquet.ParquetFile(file).schema_arrow
-    return [field.name for field in schema if not _is_bytes(field.type)]
+    return _readable(parquet.ParquetFile(file))
 
 
 def blob_columns(file: BinaryIO) -> list[str]:
     """Names of the columns that hold bytes, plain or as {"bytes", "path"}. Raises as above."""
-    schema = parquet.ParquetFile(file).schema_arrow
-    return [field.name for field in schema if _is_blob(field.type)]
+    opened = parquet.ParquetFile(file)
+    read = _readable(opened)
+    return [f.name for f in opened.schema_arrow if _is_blob(f.type) and f.name not in read]
 
 
 def bytes_columns(file: BinaryIO) -> list[str]:
     """Names of the columns that cannot be read as text: bytes, and lists and structs of them."""
-    schema = parquet.ParquetFile(file).schema_arrow
-    return [field.name for field in schema if _is_bytes(field.type)]
+    opened = parquet.ParquetFile(file)
+    read = _readable(opened)
+    return [name for name in opened.schema_arrow.names if name not in read]
 
 
 def count_parquet_rows(file: BinaryIO) -> int:
@@ -80,7 +84,7 @@ def blob_rows(
                 fix="Store it as plain text or numbers.",
             )
             return
-        columns = [field.name for field in schema if not _is_bytes(field.type)]
+        columns = _readable(opened)
         if len(set(columns)) < len(columns):
             twice = next(name for name in columns if columns.count(name) > 1)
             yield problem(
@@ -98,6 +102,10 @@ def blob_rows(
         for batch in opened.iter_batches(batch_size=size, columns=wanted):
             for record in batch.to_pylist():
                 number += 1
+                broken = next((name for name in columns if _is_broken(record[name])), None)
+                if broken is not None:
+                    yield _not_text(source, number, broken, record[broken])
+                    continue
                 row = Row(source, number, {name: _text(record[name]) for name in columns})
                 yield row, _blob(None if column is None else record[column])
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -109,6 +117,44 @@ def blob_rows(
             message=f"the Parquet file is damaged after row {number}: {shown(reason)}.",
             fix="Copy or write the file again.",
         )
+
+
+def _readable(opened: parquet.ParquetFile) -> list[str]:
+    """Names of the columns that are text or can be written as text, by the first rows of some."""
+    schema = opened.schema_arrow
+    plain = [f.name for f in schema if _is_blob(f.type) and not pyarrow.types.is_struct(f.type)]
+    texts: set[str] = set()
+    if plain and len(set(schema.names)) == len(schema.names):
+        for first in islice(opened.iter_batches(batch_size=BLOBS_AT_ONCE, columns=plain), 1):
+            cells = {name: list(filter(None, first.column(name).to_pylist())) for name in plain}
+            texts = {name for name, held in cells.items() if held and all(map(_is_plain, held))}
+    return [field.name for field in schema if not _is_bytes(field.type) or field.name in texts]
+
+
+def _is_plain(value: bytes) -> bool:
+    return not _CONTROL.search(value) and not _is_broken(value)
+
+
+def _is_broken(value: object) -> bool:
+    if not isinstance(value, bytes):
+        return False
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _not_text(source: str, line: int, column: str, value: bytes) -> Problem:
+    return problem(
+        68,
+        "quarantine",
+        source=source,
+        line=line,
+        column=column,
+        message=f"the bytes are not UTF-8: {quoted(value.decode('utf-8', 'backslashreplace'))}.",
+        fix="Store the column as text.",
+    )
 
 
 def _is_blob(kind: pyarrow.DataType) -> bool:
@@ -142,8 +188,8 @@ def _is_bytes(kind: pyarrow.DataType) -> bool:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | bytes):
+        return value if isinstance(value, str) else value.decode("utf-8")
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -36,7 +36,7 @@ from headstart.recipes import writing
 from headstart.recipes.building import transfer_settings
 from headstart.recipes.evaluating import measured
 from headstart.recipes.media import medium_of, suited
-from headstart.recipes.medium import Medium, demand_classes
+from headstart.recipes.medium import Medium, demand_classes, demand_held_out
 from headstart.recipes.medium import Rows as LabelledRows
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.results import FinetuneResult, Measured
@@ -135,8 +135,9 @@ def read_rows_for(data: Path, medium: Medium, settings: FinetuneSettings, events
                 "Add rows, or give a test file with --test"
             )
         learn, held = stratified(train.labels, HELD_OUT, seed=settings.seed)
-        events.note(say("test_split", rows=len(held)))
         apart = train.take(held)
+        demand_held_out(data, apart)
+        events.note(say("test_split", rows=len(held)))
         nothing = (
             f"{data}: every row that is left to learn from stands among those held out for testing "
             "too. Add rows, or give a test file with --test"

@@ -121,3 +121,12 @@ def demand_classes(labelled: Rows) -> None:
             f"{labelled.source}: transfer.self_training is for labels that are classes, but these "
             f"are {labelled.kind}: leave it out, or say what they are with data.kind"
         )
+
+
+def demand_held_out(data: Path, held: Rows) -> None:
+    """Raise InputError if no row could be held out for testing: each class has too few."""
+    if not len(held):
+        raise InputError(
+            f"{data}: no class has rows enough to hold one out for testing; label more, or give a "
+            "test file with --test"
+        )

@@ -29,7 +29,7 @@ from headstart.recipes.building import on_machine, transfer_settings
 from headstart.recipes.clock import Clock
 from headstart.recipes.finetuning import examples_of
 from headstart.recipes.media import medium_of, suited
-from headstart.recipes.medium import Medium, Rows
+from headstart.recipes.medium import Medium, Rows, demand_held_out
 from headstart.recipes.naming import short_names
 from headstart.recipes.pretraining import default_folder
 from headstart.recipes.report_commands import following, repeat, repeat_cell
@@ -204,11 +204,7 @@ def read_task(
 
 def _demand_rows(data: Path, train: Rows, test: Rows, settings: ReportSettings) -> None:
     """Raise InputError if no table can come of these rows, before time is spent on them."""
-    if not len(test):
-        raise InputError(
-            f"{data}: no class has rows enough to hold one out for testing; label more, or give a "
-            "test file with --test"
-        )
+    demand_held_out(data, test)
     if not len(train):
         raise InputError(
             f"{data}: every labelled row is also a test row, so none is left to learn from; give "
