@@ -125,6 +125,16 @@ def test_what_is_given_takes_the_place_of_what_it_contradicts(defaults, given, e
     assert decoding(defaults, given) == Decoding(**expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("max_new_tokens", " Did you mean max_new?"), ("beam", " Did you mean beams?"), ("qqq", "")],
+)
+def test_a_choice_that_there_is_not_is_answered_with_the_nearest(name, hint):
+    with pytest.raises(InputError) as refused:
+        decoding({}, {name: 3})
+    assert str(refused.value) == f"{name}: no such setting.{hint}"
+
+
 def test_what_is_given_may_not_contradict_itself():
     with pytest.raises(InputError, match="top_k and top_p say from which"):
         decoding(DRAWS, {"temperature": 0.0, "top_k": 3})

@@ -10,6 +10,7 @@ from headstart import recipes
 from headstart.config import Family
 from headstart.errors import InputError
 from headstart.recipes import answering
+from headstart.recipes.given import inputs_of
 from headstart.recipes.results import (
     FinetuneResult,
     Measured,
@@ -118,9 +119,10 @@ def test_no_data_is_refused():
         assert str(refused.value) == f"no {what} given: the first argument names files or folders"
 
 
-@pytest.mark.parametrize("wrong", [7, [["a.csv"]], {3: "a"}])
-def test_what_is_no_path_is_refused(wrong):
-    kind = "int" if wrong == 7 or isinstance(wrong, dict) else "list"
+@pytest.mark.parametrize(
+    ("wrong", "kind"), [(7, "int"), ([["a.csv"]], "list"), ({"text": "a"}, "dict")]
+)
+def test_what_is_no_path_is_refused(wrong, kind):
     for call in (
         lambda: headstart.check(wrong),
         lambda: headstart.report("l.csv", corpus=wrong),
@@ -131,6 +133,20 @@ def test_what_is_no_path_is_refused(wrong):
         assert str(refused.value) == (
             f"{kind} is no path: give a file or folder, or a list of them"
         )
+
+
+def test_texts_and_files_to_answer_for_are_taken_in_any_container(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n")
+    path = tmp_path / "a.txt"
+    assert inputs_of("a b") == ["a b"]
+    assert inputs_of(path) == [str(path)]
+    assert inputs_of(("a", path)) == ["a", str(path)]
+    with pytest.raises(InputError) as refused:
+        inputs_of([tmp_path / "none.txt"])
+    assert str(refused.value) == f"{tmp_path / 'none.txt'} does not exist. Check the path."
+    for wrong in (None, {"a": "b"}):
+        with pytest.raises(InputError, match="is no list of texts: give a text, a list of them"):
+            inputs_of(wrong)
 
 
 def test_a_model_is_loaded_by_its_folder():

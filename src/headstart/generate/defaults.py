@@ -6,11 +6,13 @@ In: generation_config.json, if the folder has one, and the choices that were giv
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from headstart.errors import InputError
 from headstart.families.fields import Fields, Json, read_fields
 from headstart.generate.settings import Decoding, EarlyStopping
 from headstart.words import say
@@ -165,6 +167,11 @@ def decoding(defaults: Choices, given: Choices) -> Decoding:
     Who asks for drawing does without the folder's beams, and the other way round. Raises
     InputError where what was given contradicts itself.
     """
+    for name in given:
+        if name not in Choices.__annotations__:
+            near = difflib.get_close_matches(name, Choices.__annotations__, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(f"{name}: no such setting.{hint}")
     kept: Choices = {**defaults}
     drawing: Sequence[str] = ("temperature", "top_k", "top_p")
     if given.get("temperature") == 0 or given.get("beams", 1) > 1:

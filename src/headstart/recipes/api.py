@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from headstart import recipes
 from headstart.config import FinetuneSettings, PretrainSettings, ReportSettings
+from headstart.data.inputs import texts_of
 from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.recipes.demonstration import demo
@@ -231,7 +232,7 @@ def evaluate(
 
 def predict(
     model: Start,
-    inputs: str | Sequence[str],
+    inputs: Data,
     *,
     text: str | None = None,
     settings: Mapping[str, object] | None = None,
@@ -268,7 +269,7 @@ def generate(
     which a text ends. choices: max_new, temperature, beams, ... as in `generate.Decoding`; those
     left out are as the folder's generation_config.json has them.
     """
-    given = [prompts] if isinstance(prompts, str) else list(prompts)
+    given = texts_of(prompts, what="prompt")
     ready = start_of(model) if isinstance(model, str | os.PathLike | PretrainResult) else model
     result = recipes.generate(ready, given, stop=stop, **choices)
     assert isinstance(result, Generations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from headstart import recipes
 from headstart.events import Silent
-from headstart.recipes.given import Data, names_of, reading
+from headstart.recipes.given import Data, inputs_of, names_of, reading
 from headstart.recipes.results import (
     FinetuneResult,
     Measured,
@@ -62,15 +62,14 @@ class Fitted:
 
     def predict(
         self,
-        inputs: str | Sequence[str],
+        inputs: Data,
         *,
         text: str | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> list[Prediction]:
         """Answers for texts or images, or those in files; text: the column of tables of texts."""
-        given = [inputs] if isinstance(inputs, str) else list(inputs)
         result = recipes.predict(
-            self.predictor, given, text=text, read=reading(settings), events=Silent()
+            self.predictor, inputs_of(inputs), text=text, read=reading(settings), events=Silent()
         )
         assert isinstance(result, Predictions)
         return list(result.answers)

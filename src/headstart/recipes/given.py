@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from headstart.config import ReadSettings
+from headstart.data.inputs import is_table, texts_of
 from headstart.errors import InputError
 from headstart.recipes.results import PretrainResult
 from headstart.settings_file import make_settings
@@ -73,12 +74,27 @@ def names_of(data: Data | None) -> list[str] | None:
     if data is None or isinstance(data, str | os.PathLike):
         return None if data is None else [os.fspath(data)]
     items = list(data) if isinstance(data, Iterable) else [data]
-    for item in items:
+    for item in [data] if is_table(data) else items:
         if not isinstance(item, str | os.PathLike):
             raise InputError(
                 f"{type(item).__name__} is no path: give a file or folder, or a list of them"
             )
     return [os.fspath(item) for item in items] or None
+
+
+def inputs_of(given: object) -> list[str]:
+    """Texts to answer for, and names of files that hold some. Raises InputError for what is
+    neither, and for a path that does not exist.
+    """
+    if isinstance(given, os.PathLike):
+        given = [given]
+    if isinstance(given, str) or is_table(given) or not isinstance(given, Iterable):
+        return texts_of(given)
+    items = list(given)
+    for path in items:
+        if isinstance(path, os.PathLike) and not Path(path).exists():
+            raise InputError(f"{path} does not exist. Check the path.")
+    return texts_of([os.fspath(i) if isinstance(i, os.PathLike) else i for i in items])
 
 
 def name_of(path: PathLike | None) -> str | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from headstart.data.inputs import texts_of
 from headstart.data.text import encode, load_tokenizer
-from headstart.errors import InputError
 from headstart.evaluate.features import Precision
 from headstart.evaluate.writing import Writing, open_writing
 from headstart.families import resolve
@@ -58,13 +58,11 @@ class Author:
 
         Raises InputError if a source is no text, or no valid Unicode.
         """
-        for number, text in enumerate(sources, 1):
-            if not isinstance(text, str):
-                raise InputError(f"input {number} is no text but {type(text).__name__}: {text!r}")
-        if not sources:
+        texts = texts_of(sources)
+        if not texts:
             return []
         found = self.writing.write(
-            encode(self.tokenizer, sources), how or self.how, progress=progress
+            encode(self.tokenizer, texts), how or self.how, progress=progress
         )
         return spelled(self.tokenizer, found)
 

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from headstart.batch import Batch
+from headstart.data.inputs import texts_of
 from headstart.data.text import demand_ids, encode, load_tokenizer
 from headstart.evaluate.features import (
     TOKENS_PER_BATCH,
@@ -74,9 +75,10 @@ class Encoder:
     ) -> np.ndarray:
         """(N, hidden) fp32 vectors of length 1, in the order of the texts.
 
-        poll: called between batches. Raises InputError for a text that is not valid Unicode.
+        poll: called between batches. Raises InputError for what is no text, or no valid Unicode.
         """
-        if not len(texts):
+        texts = texts_of(texts)
+        if not texts:
             return np.zeros((0, self.model.config.output_size), dtype=np.float32)
         if self.style.lowercase:
             texts = [text.lower() for text in texts]

@@ -18,6 +18,7 @@ from typing import Unpack
 
 from tokenizers import Tokenizer
 
+from headstart.data.inputs import texts_of
 from headstart.data.text import (
     demand_ids,
     encode,
@@ -158,6 +159,7 @@ class Generator:
         not depend on the others but for the last bits of its numbers.
         """
         how, ends_with = self._fitted(choices), self._stop(stop)
+        prompts = texts_of(prompts, what="prompt")
         whole = [self._encode(prompt, number) for number, prompt in enumerate(prompts, 1)]
         read = [self._cut(ids, how) for ids in whole]
         texts: dict[int, Text] = {}
@@ -189,6 +191,7 @@ class Generator:
                 f"{how.beams} beams are known only when all have ended: leave beams out, or use "
                 "generate instead of stream"
             )
+        (prompt,) = texts_of([prompt], what="prompt")
         whole = self._encode(prompt, 1)
         ids = self._cut(whole, how)
         tokens = steps(self.writer, [ids], how, stop=self._stop(stop))
@@ -196,8 +199,6 @@ class Generator:
 
     def _encode(self, prompt: str, number: int) -> list[int]:
         """The tokens of a prompt, with those that the model wants before and after it."""
-        if not isinstance(prompt, str):
-            raise InputError(f"prompt {number} is no text but {type(prompt).__name__}: {prompt!r}")
         parts = _SPANS.split(prompt) if self._spans else [prompt]
         plain = encode(self.tokenizer, [part.strip() if len(parts) > 1 else part for part in parts])
         ids: list[int] = []

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from headstart.batch import Sequences
 from headstart.data.image_batches import as_sequences
+from headstart.data.inputs import texts_of
 from headstart.data.patches import PixelFrame
 from headstart.data.text import encode, load_tokenizer
 from headstart.errors import InputError
@@ -128,10 +129,7 @@ class Predictor:
 
     def predict(self, texts: Sequence[str]) -> list[Answer]:
         """One answer a text, in their order. Raises InputError if a text is no string."""
-        for number, text in enumerate(texts, 1):
-            if not isinstance(text, str):
-                raise InputError(f"input {number} is no text but {type(text).__name__}: {text!r}")
-        return self.name(self.scores(texts))
+        return self.name(self.scores(texts_of(texts)))
 
     def name(self, scores: np.ndarray) -> list[Answer]:
         """Answers from raw scores (N, C)."""
