@@ -252,6 +252,17 @@ def test_several_captions_an_image_come_as_a_list(tmp_path):
     assert [p.captions for p in pictures] == [("one", "二"), ("[x",)]
 
 
+def test_a_table_of_images_alone_has_no_labels(tmp_path):
+    write(tmp_path / "a.png")
+    path = table(tmp_path, [{"image": "a.png"}])
+    with pytest.raises(InputError) as caught:
+        find_images([path], labelled=True)
+    assert str(caught.value) == (
+        f"{path}: there is no column beside that of the images ('image'), but labels are needed. "
+        "Add one"
+    )
+
+
 def test_columns_that_cannot_be_told_are_asked_for(tmp_path):
     write(tmp_path / "a.png")
     path = table(tmp_path, [{"image": "a.png", "colour": "red", "size": "big"}])

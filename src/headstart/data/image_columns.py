@@ -97,6 +97,11 @@ def find_image_columns(
         )
     rest = [name for name in columns if name != image]
     label = wanted.label or _label(rest)
+    if labelled and not rest:
+        raise InputError(
+            f"{path}: there is no column beside that of the images ('{shown(image)}'), but labels "
+            "are needed. Add one"
+        )
     if labelled and not label:
         raise InputError(
             f"{path}: no column is named like a label (found: {', '.join(map(shown, rest))}). "
