@@ -142,7 +142,10 @@ def test_a_corpus_without_text_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("text\n\n")
     with pytest.raises(InputError) as caught:
         plan_texts([tmp_path], settings=settings(**TINY))
-    assert str(caught.value) == f"{tmp_path}: there is no text to pretrain on"
+    assert str(caught.value) == (
+        f"E-DATA-036 {tmp_path / 'a.csv'}: the file has a header but no rows. Add rows, or leave "
+        "it out."
+    )
 
 
 def test_the_forecast_is_close_to_what_a_run_takes(tmp_path, quick):

@@ -102,4 +102,14 @@ def test_a_folder_without_text_is_refused(tmp_path):
     (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     with pytest.raises(InputError) as caught:
         pretrain(tmp_path / "empty.txt", tmp_path / "run")
-    assert "empty.txt" in str(caught.value)
+    assert str(caught.value) == (
+        f"E-DATA-005 {tmp_path / 'empty.txt'}: the file is empty. Fill it, or leave it out."
+    )
+    (tmp_path / "rows.csv").write_text("text,label\n,a\n,b\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        pretrain(tmp_path / "rows.csv", tmp_path / "run")
+    assert str(caught.value).splitlines() == [
+        f'Q-DATA-022 {tmp_path / "rows.csv"}:{line} column "text": the text is empty. Fill it in, '
+        "or remove the row."
+        for line in (2, 3)
+    ]

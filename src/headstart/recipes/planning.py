@@ -22,7 +22,6 @@ from headstart.config import PretrainSettings
 from headstart.data.files import list_files, read_documents
 from headstart.data.record import Document, Problem
 from headstart.data.text import encode, train_tokenizer
-from headstart.errors import InputError
 from headstart.events import Events, Silent
 from headstart.families import Model, find, load_model, resolve
 from headstart.objectives import Vocabulary
@@ -44,6 +43,7 @@ from headstart.recipes.forecasting import (
 )
 from headstart.recipes.machine import matrix_gflops
 from headstart.recipes.staging import refuse_stages, stages
+from headstart.recipes.telling import refuse_without_text
 from headstart.recipes.text_medium import tokenizer_of
 from headstart.tasks import vocabulary_of
 from headstart.train import Learner, TrainSettings
@@ -74,7 +74,8 @@ def plan_texts(
     corpus = measure_corpus(data, settings=settings, events=listener)
     texts = first_texts(data, settings=settings)
     if not texts:
-        raise InputError(f"{', '.join(map(str, data))}: there is no text to pretrain on")
+        found = read_documents(data, text=settings.data.text, encoding=settings.data.encoding)
+        refuse_without_text(data, [one for one in found if isinstance(one, Problem)])
     listener.progress("calibrate", 0, 0)
     if loaded is None:
         tokenizer = first_tokenizer(data, settings=settings)

@@ -25,7 +25,6 @@ from headstart.data.image_batches import Batches
 from headstart.data.leaks import LeakReport, find_leaks
 from headstart.data.store import TokenStore
 from headstart.data.text import tokenizer_fit, train_tokenizer
-from headstart.errors import InputError
 from headstart.evaluate.probe import online_probe
 from headstart.events import Events
 from headstart.families import HeadKind, Loaded, Model, find, load_model, resolve, save_model
@@ -42,7 +41,7 @@ from headstart.recipes.building import (
     window_length,
 )
 from headstart.recipes.results import PretrainResult
-from headstart.recipes.telling import echo, tell, tell_files
+from headstart.recipes.telling import echo, refuse_without_text, tell, tell_files
 from headstart.recipes.text_medium import tokenizer_of
 from headstart.settings_file import to_yaml
 from headstart.tasks import tokenized, vocabulary_of
@@ -178,9 +177,9 @@ def prepare_corpus(
             rejected=survey.rejected,
         )
     )
-    tell(survey.problems, events)
     if not survey.documents:
-        raise InputError(f"{', '.join(map(str, data))}: there is no text to pretrain on")
+        refuse_without_text(data, survey.problems)
+    tell(survey.problems, events)
     left_out = set() if known is None else set(known.drop)
     if labelled is not None:
         found_here = find_leaks(corpus, test=labelled.texts)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
-from headstart.data.record import Problem
+from headstart.data.record import Problem, stop_at
+from headstart.errors import InputError
 from headstart.events import Events
 from headstart.recipes.medium import Rows
 from headstart.words import say
@@ -33,3 +36,9 @@ def tell_files(notes: Sequence[str], events: Events) -> None:
         events.note(line)
     if len(notes) > MOST_TOLD:
         events.note(say("files_more", more=len(notes) - MOST_TOLD))
+
+
+def refuse_without_text(data: Sequence[Path], problems: Sequence[Problem]) -> NoReturn:
+    """Raise InputError for a corpus without any text: its problems are why, if it has some."""
+    stop_at(problems)
+    raise InputError(f"{', '.join(map(str, data))}: there is no text to pretrain on")
