@@ -68,6 +68,21 @@ def test_a_table_of_both_is_what_was_asked_for_and_that_is_said(tmp_path, asked,
     assert [str(note) for note in notes] == said
 
 
+def test_a_column_of_bytes_that_are_no_images_makes_no_table_of_images(tmp_path):
+    path, said = tmp_path / "a.parquet", []
+    rows = {"text": ["a b"] * 30, "hash": [b"\x00\x01"] * 30, "label": ["x", "y"] * 15}
+    parquet.write_table(pa.table(rows), path)
+    assert not holds_images([path], note=lambda line: said.append(str(line)))
+    assert said == [
+        "a.parquet: the bytes in 'hash' are not read (--set images.column=COLUMN reads images)"
+    ]
+    pictures = [None, *[encoded(corners())] * 29]
+    parquet.write_table(pa.table({**rows, "data": pictures}), path)
+    assert holds_images([path])
+    parquet.write_table(pa.table({**rows, "image": [b"damaged\x00"] * 30}), path)
+    assert holds_images([path])  # its name says what it should hold
+
+
 def test_what_was_asked_for_decides_nothing_where_there_is_only_one_of_both(tmp_path):
     write(tmp_path / "images" / "a.png")
     write(tmp_path / "words.csv", b"text,label\nsome words,a\n")

@@ -16,21 +16,24 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow
 
+from headstart.data.delimited import IMAGE_NAMES
 from headstart.data.files import absent, is_table, list_files, look_at, read_rows
 from headstart.data.image_columns import ImageColumns, find_image_columns, is_image_name
 from headstart.data.image_paths import Beside
 from headstart.data.inline_images import inline_bytes, is_inline
 from headstart.data.parquet_rows import Blob, blob_columns, blob_rows, count_parquet_rows
-from headstart.data.picture import Fault, too_many_bytes
+from headstart.data.picture import Fault, format_of, too_many_bytes
 from headstart.data.record import Problem, Row, problem, shown
 from headstart.errors import InputError
 
 METADATA = ("metadata.parquet", "metadata.jsonl", "metadata.csv", "metadata.tsv")
 SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation", "dev"))
 SAMPLE_ROWS = 200
+SAMPLE_BLOBS = 20  # cells that tell whether a column of bytes holds images
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,21 @@ def sample_of(path: Path, encoding: str | None) -> list[Row]:
     """The first rows of a table."""
     rows = islice(read_rows(path, encoding=encoding), SAMPLE_ROWS)
     return [row for row in rows if isinstance(row, Row)]
+
+
+def picture_columns(file: BinaryIO) -> list[str]:
+    """Columns of bytes that are images, by their names or one of the first cells: the others may
+    hold anything. Raises pyarrow.ArrowException or OSError.
+    """
+    return [
+        name
+        for name in blob_columns(file)
+        if name.strip().casefold() in IMAGE_NAMES
+        or any(
+            not isinstance(found, Problem) and format_of(found[1].data or b"") is not None
+            for found in islice(blob_rows(file, source=name, column=name), SAMPLE_BLOBS)
+        )
+    ]
 
 
 def data_files(root: Path) -> list[Path]:
@@ -270,7 +288,7 @@ def _table(path: Path, wanted: ImageColumns, *, labelled: bool) -> ImageSource:
     count = 0
     if shape.format == "parquet":
         with path.open("rb") as file:
-            blobs, count = blob_columns(file), count_parquet_rows(file)
+            blobs, count = picture_columns(file) or blob_columns(file), count_parquet_rows(file)
     columns = find_image_columns(
         path, sample_of(path, encoding), shape.columns, blobs, wanted, labelled=labelled
     )

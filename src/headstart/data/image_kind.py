@@ -24,11 +24,12 @@ from headstart.data.image_files import (
     ImageSource,
     data_files,
     find_images,
+    picture_columns,
     sample_of,
     tables_in,
     walk,
 )
-from headstart.data.parquet_rows import blob_columns, bytes_columns
+from headstart.data.parquet_rows import bytes_columns
 from headstart.data.record import Problem, shown
 from headstart.errors import InputError
 from headstart.words import say
@@ -121,7 +122,7 @@ def _table_of_images(path: Path, shape: Shape, wanted: _Wanted) -> bool:
     aside: list[str] = []
     if shape.format == "parquet":
         with path.open("rb") as file:
-            blobs, aside = blob_columns(file), bytes_columns(file)
+            blobs, aside = picture_columns(file), bytes_columns(file)
     if wanted.image is not None and wanted.image in (*blobs, *shape.columns):
         found: str | None = wanted.image
     else:
