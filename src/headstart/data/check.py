@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from headstart.data.columns import likely_text, missing_column, other_half
+from headstart.data.columns import likely_text, missing_column, other_half, parts_of
 from headstart.data.content import (
     MOST_CLASSES,
     Content,
@@ -251,7 +251,7 @@ def _lengths(
 
 def _absent(row: Row, shape: Shape, text: str, label: str | None) -> list[Problem]:
     """Named columns that the file does not have, once for the whole file."""
-    wanted = [("text", name) for name in ([text] if text in shape.columns else text.split("+"))]
+    wanted = [("text", name) for name in parts_of(text, shape.columns)]
     wanted += [("label", label)] if label is not None else []
     return [
         missing_column(Row(row.source, 0, dict.fromkeys(shape.columns, "")), name, role)

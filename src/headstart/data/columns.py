@@ -36,6 +36,11 @@ def text_of(row: Row, column: str) -> str | Problem:
     return " ".join(_flat(row.fields[name]) for name in several).strip()
 
 
+def parts_of(text: str, columns: Iterable[str]) -> list[str]:
+    """The columns that `text` names: itself if there is one of that name, else those it joins."""
+    return [text] if text in columns else text.split("+")
+
+
 def _flat(value: str) -> str:
     if value.startswith('["') and value.endswith('"]'):
         try:
@@ -67,9 +72,9 @@ def missing_column(row: Row, column: str, role: str) -> Problem:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """The known word that is most like this one, or "" if none is much like it."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
 def likely_text(sample: Sequence[Row], columns: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from headstart.data.columns import likely_text
+from headstart.data.columns import likely_text, parts_of
 from headstart.data.content import texts_in_json, unread_texts
 from headstart.data.files import Document, list_files, look_at, read_documents, table_sample
 from headstart.data.record import Problem, shown, stop_at
@@ -124,7 +124,7 @@ class Corpus:
                 continue  # it is met again where its documents would be read
             how, odd = shape.note, list[Problem]()
             if shape.columns:
-                sample = table_sample(path, shape)
+                sample = table_sample(path, encoding=shape.encoding or None)
                 column = self.text or likely_text(sample, shape.columns)
                 how += f"; text {shown(column)!r}"
                 odd += texts_in_json(sample, column, shape.source)
@@ -151,6 +151,5 @@ def column_of_all(
         return None
     looks = [look_at(path, encoding=encoding, text=True) for path in list_files(paths)]
     tables = [look.columns for look in looks if not isinstance(look, Problem) and look.columns]
-    wanted = text.split("+")
-    known = all(text in columns or set(wanted) <= set(columns) for columns in tables)
+    known = all(set(parts_of(text, columns)) <= set(columns) for columns in tables)
     return text if tables and known else None

@@ -280,7 +280,8 @@ def _column_documents(path: Path, shape: Shape, text: str | None) -> Iterator[Do
             yield row
             continue
         if column is None:
-            column = likely_text(table_sample(path, shape), shape.columns)
+            sample = table_sample(path, encoding=shape.encoding or None)
+            column = likely_text(sample, shape.columns)
         value = text_of(row, column)
         if isinstance(value, Problem):
             yield value
@@ -298,9 +299,9 @@ def _column_documents(path: Path, shape: Shape, text: str | None) -> Iterator[Do
             )
 
 
-def table_sample(path: Path, shape: Shape) -> list[Row]:
+def table_sample(path: Path, *, encoding: str | None) -> list[Row]:
     """The first usable rows of a table, by which columns are told apart."""
-    rows = islice(read_rows(path, encoding=shape.encoding or None), SAMPLE_ROWS)
+    rows = islice(read_rows(path, encoding=encoding), SAMPLE_ROWS)
     return [row for row in rows if isinstance(row, Row)]
 
 

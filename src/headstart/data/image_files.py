@@ -21,7 +21,7 @@ from typing import BinaryIO
 import pyarrow
 
 from headstart.data.delimited import IMAGE_NAMES
-from headstart.data.files import absent, is_table, list_files, look_at, read_rows
+from headstart.data.files import absent, is_table, list_files, look_at, read_rows, table_sample
 from headstart.data.image_columns import ImageColumns, find_image_columns, is_image_name
 from headstart.data.image_paths import Beside
 from headstart.data.inline_images import inline_bytes, is_inline
@@ -32,7 +32,6 @@ from headstart.errors import InputError
 
 METADATA = ("metadata.parquet", "metadata.jsonl", "metadata.csv", "metadata.tsv")
 SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation", "dev"))
-SAMPLE_ROWS = 200
 SAMPLE_BLOBS = 20  # cells that tell whether a column of bytes holds images
 
 
@@ -126,12 +125,6 @@ def find_images(
             "and TIFF files, and for tables with a column of images)."
         )
     return found
-
-
-def sample_of(path: Path, encoding: str | None) -> list[Row]:
-    """The first rows of a table."""
-    rows = islice(read_rows(path, encoding=encoding), SAMPLE_ROWS)
-    return [row for row in rows if isinstance(row, Row)]
 
 
 def picture_columns(file: BinaryIO) -> list[str]:
@@ -290,7 +283,12 @@ def _table(path: Path, wanted: ImageColumns, *, labelled: bool) -> ImageSource:
         with path.open("rb") as file:
             blobs, count = picture_columns(file) or blob_columns(file), count_parquet_rows(file)
     columns = find_image_columns(
-        path, sample_of(path, encoding), shape.columns, blobs, wanted, labelled=labelled
+        path,
+        table_sample(path, encoding=encoding),
+        shape.columns,
+        blobs,
+        wanted,
+        labelled=labelled,
     )
     if shape.format != "parquet":
         count = sum(1 for _ in read_rows(path, encoding=encoding))

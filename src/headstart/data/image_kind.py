@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from headstart.data.files import Shape, is_table, look_at
+from headstart.data.files import Shape, is_table, look_at, table_sample
 from headstart.data.image_columns import (
     CAPTION_NAMES,
     image_column,
@@ -25,7 +25,6 @@ from headstart.data.image_files import (
     data_files,
     find_images,
     picture_columns,
-    sample_of,
     tables_in,
     walk,
 )
@@ -126,7 +125,7 @@ def _table_of_images(path: Path, shape: Shape, wanted: _Wanted) -> bool:
     if wanted.image is not None and wanted.image in (*blobs, *shape.columns):
         found: str | None = wanted.image
     else:
-        found = image_column(sample_of(path, wanted.encoding), shape.columns, blobs)
+        found = image_column(table_sample(path, encoding=wanted.encoding), shape.columns, blobs)
     aside = [name for name in aside if name != found]
     if aside:
         columns = ", ".join(f"'{shown(name)}'" for name in aside)

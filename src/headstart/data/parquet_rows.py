@@ -23,6 +23,7 @@ from headstart.data.record import Problem, Row, problem, quoted, shown
 
 ROWS_AT_ONCE = 1000
 BLOBS_AT_ONCE = 64  # rows that hold images
+BUFFER_BYTES = 1 << 20  # without it, images of a whole row group are read to look at the first
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # images have some, texts have none
 
 
@@ -36,19 +37,19 @@ class Blob:
 
 def parquet_columns(file: BinaryIO) -> list[str]:
     """Names of the columns that can be read as text. Raises pyarrow.ArrowException or OSError."""
-    return _readable(parquet.ParquetFile(file))
+    return _readable(_opened(file))
 
 
 def blob_columns(file: BinaryIO) -> list[str]:
     """Names of the columns that hold bytes, plain or as {"bytes", "path"}. Raises as above."""
-    opened = parquet.ParquetFile(file)
+    opened = _opened(file)
     read = _readable(opened)
     return [f.name for f in opened.schema_arrow if _is_blob(f.type) and f.name not in read]
 
 
 def bytes_columns(file: BinaryIO) -> list[str]:
     """Names of the columns that cannot be read as text: bytes, and lists and structs of them."""
-    opened = parquet.ParquetFile(file)
+    opened = _opened(file)
     read = _readable(opened)
     return [name for name in opened.schema_arrow.names if name not in read]
 
@@ -70,7 +71,7 @@ def blob_rows(
     """Rows with the bytes of one column beside them; None: with no bytes."""
     number = 0
     try:
-        opened = parquet.ParquetFile(file, page_checksum_verification=True)
+        opened = _opened(file)
         schema = opened.schema_arrow
         strange = next((f for f in schema if isinstance(f.type, pyarrow.BaseExtensionType)), None)
         if strange is not None:
@@ -85,6 +86,7 @@ def blob_rows(
             )
             return
         columns = _readable(opened)
+        of_bytes = [f.name for f in schema if _is_bytes(f.type) and f.name in columns]
         if len(set(columns)) < len(columns):
             twice = next(name for name in columns if columns.count(name) > 1)
             yield problem(
@@ -102,7 +104,7 @@ def blob_rows(
         for batch in opened.iter_batches(batch_size=size, columns=wanted):
             for record in batch.to_pylist():
                 number += 1
-                broken = next((name for name in columns if _is_broken(record[name])), None)
+                broken = next((name for name in of_bytes if _is_broken(record[name])), None)
                 if broken is not None:
                     yield _not_text(source, number, broken, record[broken])
                     continue
@@ -117,6 +119,13 @@ def blob_rows(
             message=f"the Parquet file is damaged after row {number}: {shown(reason)}.",
             fix="Copy or write the file again.",
         )
+
+
+def _opened(file: BinaryIO) -> parquet.ParquetFile:
+    """The file, of which only as much is read at once as the rows asked for need."""
+    return parquet.ParquetFile(
+        file, page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER_BYTES
+    )
 
 
 def _readable(opened: parquet.ParquetFile) -> list[str]:

@@ -6,12 +6,12 @@ In: generation_config.json, if the folder has one, and the choices that were giv
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from headstart.data.columns import nearest
 from headstart.errors import InputError
 from headstart.families.fields import Fields, Json, read_fields
 from headstart.generate.settings import Decoding, EarlyStopping
@@ -169,8 +169,8 @@ def decoding(defaults: Choices, given: Choices) -> Decoding:
     """
     for name in given:
         if name not in Choices.__annotations__:
-            near = difflib.get_close_matches(name, Choices.__annotations__, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            near = nearest(name, Choices.__annotations__, cutoff=0.5)
+            hint = f" Did you mean {near}?" if near else ""
             raise InputError(f"{name}: no such setting.{hint}")
     kept: Choices = {**defaults}
     drawing: Sequence[str] = ("temperature", "top_k", "top_p")

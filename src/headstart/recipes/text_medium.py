@@ -120,8 +120,8 @@ class TextMedium:
     ) -> tuple[Rows, int]:
         """Read from the files, never held whole."""
         encoding = self.settings.encoding
-        text = column_of_all(paths, self.settings.text, encoding=encoding)
-        corpus = Corpus(paths, text=text, encoding=encoding, bad_rows="skip")
+        column = column_of_all(paths, self.settings.text, encoding=encoding)
+        corpus = Corpus(paths, text=column, encoding=encoding, bad_rows="skip")
         leaks = find_leaks(corpus, test=[text for part in apart for text in _texts(part).texts])
         pool = pool_of_texts(corpus.without(leaks.drop), str(paths[0]), most=most)
         return pool, len(leaks.drop)
